@@ -1,0 +1,41 @@
+//! Calls to the backend, each with the engine's deadline.
+
+use std::{future::Future, panic::AssertUnwindSafe, pin::pin, task::Poll, time::Duration};
+
+use futures_util::{FutureExt, poll};
+use tokio::time::{Instant, timeout};
+
+use crate::{BackendCall, Error, ErrorKind, Event, observer::Observer};
+
+/// Awaits one call to the backend for at most `deadline`, and tells `observer` about it.
+///
+/// A call that answers at its first poll starts no timer. One that panics has failed.
+pub(crate) async fn call<T>(
+    which: BackendCall,
+    deadline: Duration,
+    observer: &Observer,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let began = observer.listens().then(Instant::now);
+    let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
+    let answer = match poll!(call.as_mut()) {
+        Poll::Ready(answer) => Ok(answer),
+        Poll::Pending => timeout(deadline, call).await,
+    };
+    let answer = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_panic)) => Err(Error::new(ErrorKind::Unavailable, "the backend panicked")),
+        Err(_elapsed) => Err(Error::new(
+            ErrorKind::Unavailable,
+            "the backend did not answer within the engine's `backend_deadline`",
+        )),
+    };
+    if let Some(began) = began {
+        observer.record(Event::Backend {
+            call: which,
+            took: began.elapsed(),
+            error: answer.as_ref().err().map(Error::kind),
+        });
+    }
+    answer
+}

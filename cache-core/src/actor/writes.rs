@@ -1,0 +1,241 @@
+//! Puts, invalidations and clears: detached, so that they take effect whoever hangs up.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use actix::Addr;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Filling, Shards, call, outbox,
+    shard::{BeginPut, Doom, DoomAll, EndPut, IsPutGood, Shard},
+};
+use crate::{
+    BackendCall, Error, ErrorKind, Event, Fill, Invalidation, Key, Lease, engine::Core,
+    flight::PutId, observer::Observer,
+};
+
+/// Runs `task` on the thread of the shard with this index. `None` if that thread has ended.
+async fn detached<T: Send + 'static>(
+    shards: &Shards,
+    index: usize,
+    task: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let (done, result) = oneshot::channel();
+    let busy = shards.core().busy();
+    shards.thread(index).spawn(async move {
+        let result = task.await;
+        drop(busy);
+        done.send(result).ok();
+    });
+    result.await.ok()
+}
+
+/// Waits for `end` for at most `deadline`, by the clock of the shards' threads.
+pub(crate) async fn wait(
+    shards: &Shards,
+    deadline: Duration,
+    end: impl Future<Output = ()> + Send + 'static,
+) {
+    let (done, result) = oneshot::channel::<()>();
+    shards.thread(0).spawn(async move {
+        timeout(deadline, end).await.ok();
+        drop(done);
+    });
+    result.await.ok();
+}
+
+/// Dooms what runs on `keys`, then removes them.
+pub(crate) async fn invalidate(shards: &Shards, keys: Vec<Key>) -> Invalidation {
+    let Some(first) = keys.first() else {
+        return Invalidation::Done;
+    };
+    let index = shards.index_of(first);
+    let core = Arc::clone(shards.core());
+    let dooms = dooms(shards, &keys);
+    let removed = keys.clone();
+    let task = async move {
+        for (shard, keys) in dooms {
+            // A dead shard has no flights.
+            shard.send(Doom { keys }).await.ok();
+        }
+        outbox::remove(&core, removed).await
+    };
+    match detached(shards, index, task).await {
+        Some(invalidation) => invalidation,
+        // No thread, no flights: what is left is the store.
+        None => outbox::remove_once(shards.core(), &keys).await,
+    }
+}
+
+/// The shards of `keys` that have been started, each with its keys.
+fn dooms(shards: &Shards, keys: &[Key]) -> Vec<(Arc<Addr<Shard>>, Vec<Key>)> {
+    let mut by_shard: Vec<(usize, Vec<Key>)> = Vec::new();
+    for key in keys {
+        let index = shards.index_of(key);
+        match by_shard.iter_mut().find(|(other, _)| *other == index) {
+            Some((_, keys)) => keys.push(key.clone()),
+            None => by_shard.push((index, vec![key.clone()])),
+        }
+    }
+    let started = |(index, keys)| Some((shards.started(index)?, keys));
+    by_shard.into_iter().filter_map(started).collect()
+}
+
+/// Dooms everything that runs, then clears the store.
+pub(crate) async fn clear(shards: &Shards) -> Result<(), Error> {
+    let core = Arc::clone(shards.core());
+    let started: Vec<_> = shards.all_started().collect();
+    let task = async move {
+        for shard in started {
+            shard.send(DoomAll {}).await.ok();
+        }
+        let deadline = core.config.backend_deadline;
+        let clear = core.backend.clear();
+        call(BackendCall::Clear, deadline, &core.observer, clear).await
+    };
+    detached(shards, 0, task)
+        .await
+        .unwrap_or_else(|| Err(ended()))
+}
+
+/// Writes through: takes the lease of `key` from whoever has it, and fills under it.
+///
+/// Without a `filling`, because the value could not be encoded, the key is only removed.
+pub(crate) async fn put(
+    shards: &Shards,
+    key: Key,
+    filling: Result<Filling, Error>,
+    observer: Observer,
+) -> Result<Fill, Error> {
+    let put = Put {
+        shard: shards.shard_of(&key)?,
+        core: Arc::clone(shards.core()),
+        key,
+        observer,
+        called: Instant::now(),
+    };
+    let index = shards.index_of(&put.key);
+    detached(shards, index, put.run(filling))
+        .await
+        .unwrap_or_else(|| Err(ended()))
+}
+
+/// One put.
+struct Put {
+    core: Arc<Core>,
+    shard: Arc<Addr<Shard>>,
+    key: Key,
+    observer: Observer,
+    called: Instant,
+}
+
+impl Put {
+    async fn run(self, filling: Result<Filling, Error>) -> Result<Fill, Error> {
+        let entered = Entered::new(&self).await;
+        let stored = match filling {
+            Ok(filling) => self.store(&entered, filling).await,
+            Err(error) => Err(error),
+        };
+        drop(entered);
+        match stored {
+            Ok(Fill::Stored) => self.observer.record(Event::FillStored),
+            Ok(Fill::Superseded) => self.observer.record(Event::FillSuperseded),
+            Err(ref error) => {
+                self.observer.record(Event::FillFailed(error.kind()));
+                // Whether the old entry is gone is not known, and the database has the new value.
+                outbox::remove(&self.core, vec![self.key.clone()]).await;
+            }
+        }
+        stored
+    }
+
+    /// `seize`, once, then `fill` under its token.
+    async fn store(&self, entered: &Entered<'_>, filling: Filling) -> Result<Fill, Error> {
+        let deadline = self.core.config.backend_deadline;
+        let seize = self.core.backend.seize(&self.key, 2 * deadline);
+        let lease = self.call(BackendCall::Seize, seize).await?;
+        if self.called.elapsed() > deadline {
+            // A seize that was held up this long may have undone a later invalidation's work.
+            self.release(lease).await;
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the backend answered after the write deadline; the key is removed instead",
+            ));
+        }
+        if !entered.is_good().await {
+            // Another write of the key was asked for meanwhile: both leave it to the next load.
+            self.release(lease).await;
+            outbox::remove(&self.core, vec![self.key.clone()]).await;
+            return Ok(Fill::Superseded);
+        }
+        let Filling { entry, ttl } = filling;
+        let fill = self.core.backend.fill(&self.key, lease, entry, ttl);
+        self.call(BackendCall::Fill, fill).await
+    }
+
+    async fn release(&self, lease: Lease) {
+        let release = self.core.backend.release(&self.key, lease);
+        // If it fails the lease runs out by itself.
+        self.call(BackendCall::Release, release).await.ok();
+    }
+
+    async fn call<T>(
+        &self,
+        which: BackendCall,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let deadline = self.core.config.backend_deadline;
+        call(which, deadline, &self.observer, future).await
+    }
+}
+
+/// A put's entry in its shard's table; it goes when this is dropped.
+struct Entered<'a> {
+    put: &'a Put,
+    /// `None` if the shard died; the put is then not good.
+    id: Option<PutId>,
+}
+
+impl<'a> Entered<'a> {
+    async fn new(put: &'a Put) -> Self {
+        let key = put.key.clone();
+        let id = put.shard.send(BeginPut { key }).await.ok();
+        Self { put, id }
+    }
+
+    async fn is_good(&self) -> bool {
+        let key = self.put.key.clone();
+        match self.id {
+            Some(id) => self
+                .put
+                .shard
+                .send(IsPutGood { key, id })
+                .await
+                .unwrap_or(false),
+            None => false,
+        }
+    }
+}
+
+impl Drop for Entered<'_> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "runs in Drop, where it cannot wait"
+    )]
+    fn drop(&mut self) {
+        let key = self.put.key.clone();
+        if let Some(id) = self.id {
+            self.put.shard.do_send(EndPut { key, id });
+        }
+    }
+}
+
+fn ended() -> Error {
+    Error::new(
+        ErrorKind::Shutdown,
+        "the actix system or `LocalSet` that the engine was placed on has ended",
+    )
+}

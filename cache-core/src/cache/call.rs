@@ -1,0 +1,174 @@
+//! One call that missed: its loader, and the wait for the key's flight.
+
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::runtime::Handle;
+use tracing::{Instrument, Span};
+
+use super::values::Values;
+use crate::{
+    BoxError, Engine, Error, ErrorKind, Event, Key, Load,
+    actor::{self, Answer, Found, Loader, Origin, Report, Seat, ValueOps},
+};
+
+/// How often a caller takes another seat after an actor died; actors should not die even once.
+const SEATS: usize = 8;
+
+/// One caller's loader, erased.
+struct Erased<V, F> {
+    values: Arc<Values<V>>,
+    ops: Arc<dyn ValueOps>,
+    loader: F,
+    span: Span,
+}
+
+/// Boxes `loader`, to be run inside the current span.
+pub(super) fn erase<V, F, Fut, L, E>(values: &Arc<Values<V>>, loader: F) -> Box<dyn Loader>
+where
+    V: Send + Sync + 'static,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<L, E>> + Send + 'static,
+    L: Into<Load<V>>,
+    E: Into<BoxError>,
+{
+    Box::new(Erased {
+        values: Arc::clone(values),
+        ops: Arc::clone(values) as _,
+        loader,
+        span: Span::current(),
+    })
+}
+
+impl<V, F, Fut, L, E> Loader for Erased<V, F>
+where
+    V: Send + Sync + 'static,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<L, E>> + Send + 'static,
+    L: Into<Load<V>>,
+    E: Into<BoxError>,
+{
+    fn values(&self) -> &Arc<dyn ValueOps> {
+        &self.ops
+    }
+
+    fn load(self: Box<Self>) -> BoxFuture<'static, Report> {
+        let Self {
+            values,
+            ops: _,
+            loader,
+            span,
+        } = *self;
+        let load = async move {
+            // The conversions are the user's code as well.
+            let loaded = async { loader().await.map(Into::into).map_err(Into::into) };
+            match AssertUnwindSafe(loaded).catch_unwind().await {
+                Ok(Ok(Load { value, keep })) => Report::Loaded {
+                    filling: values.filling(value.as_ref(), keep),
+                    found: value.map(|value| value as _),
+                },
+                Ok(Err(error)) => Report::Failed(failed(error)),
+                Err(_panic) => {
+                    Report::Failed(Error::new(ErrorKind::Panicked, "the loader panicked"))
+                }
+            }
+        };
+        load.instrument(span).boxed()
+    }
+}
+
+fn failed(error: BoxError) -> Error {
+    Error::with_source(ErrorKind::Loader, "the loader failed", error)
+}
+
+/// Waits for the flight of `key`, and tells the recorder how the call was answered.
+pub(super) async fn fly<V: Send + Sync + 'static>(
+    engine: &Engine,
+    values: &Values<V>,
+    key: &Key,
+    loader: Box<dyn Loader>,
+) -> Result<Option<Arc<V>>, Error> {
+    let (outcome, origin) = wait(engine, values, key, loader).await;
+    values.observer.record(match (&outcome, origin) {
+        (_, Origin::OwnLoad) => Event::Led,
+        (Ok(Some(_)), Origin::Store) => Event::Hit,
+        (Ok(None), Origin::Store) => Event::NegativeHit,
+        (Ok(_), Origin::OthersLoad) => Event::Coalesced,
+        (Err(error), Origin::Store | Origin::OthersLoad) => Event::Failed(error.kind()),
+    });
+    match outcome? {
+        None => Ok(None),
+        // One flight serves one cache, and a cache has one type of value.
+        Some(value) => value.downcast::<V>().map(Some).map_err(|_other| {
+            Error::new(
+                ErrorKind::Rejected,
+                "the load of another type of value was joined",
+            )
+        }),
+    }
+}
+
+async fn wait<V>(
+    engine: &Engine,
+    values: &Values<V>,
+    key: &Key,
+    loader: Box<dyn Loader>,
+) -> (Result<Found, Error>, Origin) {
+    match try_wait(engine, values, key, loader).await {
+        Ok(answer) => answer,
+        Err(error) => (Err(error), Origin::OthersLoad),
+    }
+}
+
+async fn try_wait<V>(
+    engine: &Engine,
+    values: &Values<V>,
+    key: &Key,
+    mut loader: Box<dyn Loader>,
+) -> Result<(Result<Found, Error>, Origin), Error> {
+    let core = &engine.inner.core;
+    if core.is_shut_down() {
+        return Err(Error::new(ErrorKind::Shutdown, "the engine was shut down"));
+    }
+    let runtime = Handle::try_current().map_err(|_none| {
+        Error::new(
+            ErrorKind::NoRuntime,
+            "a miss needs a tokio runtime to run its loader on: call it inside one",
+        )
+    })?;
+    let inside = actor::inside(core.id);
+    // A call from inside a load waits under the permit of the call it serves: refusing it would
+    // fail a load for the sake of those who wait for it.
+    let _admitted = match inside {
+        Some(_) => None,
+        None => Some(core.admission.enter().ok_or_else(overloaded)?),
+    };
+    for _ in 0..SEATS {
+        let (seat, waiting) = Seat::new(core, loader, runtime.clone(), inside);
+        engine.inner.shards.join(key, values.id, seat)?;
+        match waiting.answer().await {
+            Answer::Outcome {
+                outcome,
+                origin,
+                unused,
+            } => {
+                // Its captures are dropped here, where they came from.
+                drop(unused);
+                return Ok((outcome, origin));
+            }
+            Answer::Vacated(Some(unused)) => loader = unused,
+            Answer::Vacated(None) => break,
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Abandoned,
+        "the load vanished with its actor, and the loader with it",
+    ))
+}
+
+fn overloaded() -> Error {
+    Error::new(
+        ErrorKind::Overloaded,
+        "too many callers wait for loads already: shed load, or raise the engine's `max_waiting`",
+    )
+}

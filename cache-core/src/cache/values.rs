@@ -1,0 +1,139 @@
+//! What a cache knows about its values: how they are stored, read back and weighed, and for how
+//! long they live.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::coding::Coding;
+use crate::{
+    BoxError, Entry, Event, Form, Jitter, Ttl,
+    actor::{Filling, Found, Unreadable, ValueOps},
+    engine::Name,
+    flight::CacheId,
+    load::Keep,
+    observer::Observer,
+};
+
+/// How many bytes a value weighs, in the user's words.
+pub(super) type Weigher<V> = Box<dyn Fn(&V) -> usize + Send + Sync>;
+
+/// What the handles of a cache, and its running loads, share.
+pub(super) struct Values<V> {
+    pub(super) id: CacheId,
+    pub(super) name: Name,
+    pub(super) form: Form,
+    pub(super) coding: Box<dyn Coding<V>>,
+    pub(super) weigher: Option<Weigher<V>>,
+    pub(super) ttl: Ttl,
+    pub(super) negative_ttl: Option<Ttl>,
+    pub(super) jitter: Jitter,
+    pub(super) longest_ttl: Duration,
+    pub(super) observer: Observer,
+}
+
+/// A panic of a codec or a weigher.
+#[derive(Debug, thiserror::Error)]
+#[error("the codec or the weigher panicked")]
+struct Panicked;
+
+impl<V: Send + Sync + 'static> Values<V> {
+    /// What is to be stored of a load's answer, if anything.
+    ///
+    /// An answer that cannot be stored is still an answer: that is counted, not returned.
+    pub(super) fn filling(&self, value: Option<&Arc<V>>, keep: Keep) -> Option<Filling> {
+        let own = match value {
+            Some(_) => self.ttl,
+            None => self.negative_ttl?,
+        };
+        let ttl = match keep {
+            Keep::No => return None,
+            Keep::Default => own,
+            Keep::For(ttl) => {
+                let clamped = Ttl::clamp(ttl, self.longest_ttl);
+                if clamped.get() != ttl {
+                    self.observer.record(Event::TtlClamped);
+                }
+                clamped
+            }
+        };
+        match self.entry(value) {
+            Ok(entry) => Some(self.fill_with(entry, ttl)),
+            Err(_) => {
+                self.observer.record(Event::Unencodable);
+                None
+            }
+        }
+    }
+
+    /// What a put stores.
+    pub(super) fn put(&self, value: &Arc<V>, ttl: Ttl) -> Result<Filling, BoxError> {
+        let entry = self.entry(Some(value))?;
+        Ok(self.fill_with(entry, ttl))
+    }
+
+    /// Reads an entry. Never panics.
+    pub(super) fn read(&self, entry: Entry) -> Result<Option<Arc<V>>, Unreadable> {
+        match entry {
+            Entry::Absent => Ok(None),
+            Entry::Decoded { value, .. } => match value.downcast::<V>() {
+                Ok(value) => Ok(Some(value)),
+                Err(_other_type) => Err(Unreadable),
+            },
+            Entry::Encoded(payload) => match guarded(|| self.coding.decode(&payload)) {
+                Ok(value) => Ok(Some(Arc::new(value))),
+                Err(_) => Err(Unreadable),
+            },
+        }
+    }
+
+    fn fill_with(&self, entry: Entry, ttl: Ttl) -> Filling {
+        let ttl = self.jitter.apply(ttl, fastrand::f64(), self.longest_ttl);
+        Filling { entry, ttl }
+    }
+
+    fn entry(&self, value: Option<&Arc<V>>) -> Result<Entry, BoxError> {
+        let Some(value) = value else {
+            return Ok(Entry::Absent);
+        };
+        Ok(match self.form {
+            Form::Object => Entry::Decoded {
+                value: Arc::clone(value) as _,
+                weight: 0,
+            },
+            Form::WeighedObject => Entry::Decoded {
+                weight: self.weigh(value)?,
+                value: Arc::clone(value) as _,
+            },
+            Form::Encoded => Entry::Encoded(guarded(|| self.coding.encode(value))?),
+        })
+    }
+
+    fn weigh(&self, value: &V) -> Result<usize, BoxError> {
+        guarded(|| match &self.weigher {
+            Some(weigher) => Ok(weigher(value)),
+            None => self.coding.encoded_len(value),
+        })
+    }
+}
+
+impl<V: Send + Sync + 'static> ValueOps for Values<V> {
+    fn decode(&self, entry: Entry) -> Result<Found, Unreadable> {
+        let value = self.read(entry)?;
+        Ok(value.map(|value| value as _))
+    }
+
+    fn observer(&self) -> &Observer {
+        &self.observer
+    }
+}
+
+/// Runs users' code; a panic is an error.
+fn guarded<T>(code: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
+    match catch_unwind(AssertUnwindSafe(code)) {
+        Ok(result) => result,
+        Err(_panic) => Err(Panicked.into()),
+    }
+}

@@ -1,0 +1,38 @@
+//! Bincode 2, behind a feature of its own.
+
+use std::io;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Codec, TrailingBytes, strip_format};
+use crate::BoxError;
+
+const FORMAT: u8 = 0x01;
+
+/// Bincode 2.0.1, its standard configuration, behind the format byte `0x01`.
+///
+/// The bincode project has ended, and its release 3.0.0 does not compile, on purpose; 2.0.1 is the
+/// last that works and is pinned. `Postcard` is the maintained choice for a compact payload.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Bincode;
+
+impl<V: Serialize + DeserializeOwned> Codec<V> for Bincode {
+    const ENCODES: bool = true;
+
+    fn encode(&self, value: &V, mut out: &mut dyn io::Write) -> Result<(), BoxError> {
+        out.write_all(&[FORMAT])?;
+        bincode::serde::encode_into_std_write(value, &mut out, bincode::config::standard())?;
+        Ok(())
+    }
+
+    fn decode(&self, payload: &[u8]) -> Result<V, BoxError> {
+        let body = strip_format(payload, FORMAT)?;
+        let config = bincode::config::standard();
+        let (value, read) = bincode::serde::decode_from_slice(body, config)?;
+        if read < body.len() {
+            return Err(TrailingBytes.into());
+        }
+        Ok(value)
+    }
+}

@@ -1,0 +1,28 @@
+//! The engine: one backend, the shard actors over it, and what all caches share.
+
+mod admission;
+mod builder;
+mod busy;
+mod config;
+mod core;
+mod error;
+mod handle;
+mod names;
+mod outbox;
+#[cfg(feature = "testing")]
+mod probe;
+
+#[cfg(feature = "testing")]
+pub use self::probe::Census;
+pub use self::{
+    builder::EngineBuilder,
+    error::BuildError,
+    handle::{Engine, Invalidation, ShutdownReport},
+};
+pub(crate) use self::{
+    busy::Busy,
+    config::Config,
+    core::Core,
+    names::{Name, Names},
+    outbox::Outbox,
+};

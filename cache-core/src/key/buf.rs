@@ -1,0 +1,138 @@
+//! The buffer a key writes itself into.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+/// What fits on the stack; longer keys move to the heap.
+const INLINE: usize = 128;
+
+/// The text of a key in the making: the cache's prefix, then what the key writes.
+///
+/// It never grows beyond the engine's limit for keys: what is written past that is counted as
+/// overflow and thrown away, and the call answers
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput).
+pub struct KeyBuf {
+    text: SmallVec<[u8; INLINE]>,
+    limit: usize,
+    overflowed: bool,
+}
+
+impl KeyBuf {
+    /// Starts a key text of at most `limit` bytes with `prefix`.
+    #[must_use]
+    pub fn new(prefix: &str, limit: usize) -> Self {
+        let mut buf = Self {
+            text: SmallVec::new(),
+            limit,
+            overflowed: false,
+        };
+        buf.push_str(prefix);
+        buf
+    }
+
+    /// Appends `part`.
+    pub fn push_str(&mut self, part: &str) {
+        self.push_bytes(part.as_bytes());
+    }
+
+    /// Appends an integer in decimal.
+    pub fn push_integer(&mut self, integer: impl itoa::Integer) {
+        self.push_str(itoa::Buffer::new().format(integer));
+    }
+
+    /// Appends the [`Display`](fmt::Display) text of `part`.
+    pub fn push_display(&mut self, part: impl fmt::Display) {
+        if fmt::write(self, format_args!("{part}")).is_err() {
+            // A `Display` that fails has written something else than its text.
+            self.overflowed = true;
+        }
+    }
+
+    /// Appends one part of a compound key, with `:` and `%` inside it escaped, so that parts
+    /// joined by `:` can be told apart.
+    pub fn push_part(&mut self, write: impl FnOnce(&mut Self)) {
+        let start = self.text.len();
+        write(self);
+        if self.text[start..]
+            .iter()
+            .any(|byte| escape(*byte).is_some())
+        {
+            let part = SmallVec::<[u8; INLINE]>::from_slice(&self.text[start..]);
+            self.text.truncate(start);
+            for byte in part {
+                match escape(byte) {
+                    Some(escaped) => self.push_bytes(escaped),
+                    None => self.push_bytes(&[byte]),
+                }
+            }
+        }
+    }
+
+    fn push_bytes(&mut self, part: &[u8]) {
+        if self.text.len() + part.len() > self.limit {
+            self.overflowed = true;
+        } else {
+            self.text.extend_from_slice(part);
+        }
+    }
+
+    /// The text, or `None` if it was longer than the limit.
+    #[must_use]
+    pub fn text(&self) -> Option<&[u8]> {
+        (!self.overflowed).then_some(&self.text)
+    }
+}
+
+fn escape(byte: u8) -> Option<&'static [u8]> {
+    match byte {
+        b':' => Some(b"%3A"),
+        b'%' => Some(b"%25"),
+        _ => None,
+    }
+}
+
+impl fmt::Write for KeyBuf {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.push_str(part);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for KeyBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyBuf")
+            .field("len", &self.text.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_key_fits_and_one_byte_more_does_not() {
+        let mut buf = KeyBuf::new("user:", 8);
+        buf.push_str("abc");
+        assert_eq!(buf.text(), Some(b"user:abc".as_slice()));
+        buf.push_str("d");
+        assert_eq!(buf.text(), None);
+    }
+
+    #[test]
+    fn what_overflows_is_not_kept() {
+        let mut buf = KeyBuf::new("", 16);
+        buf.push_str(&"x".repeat(1 << 20));
+        buf.push_str("y");
+        assert_eq!(buf.text(), None, "a later part that fits does not hide it");
+        assert!(buf.text.len() <= 16);
+    }
+
+    #[test]
+    fn escaping_counts_towards_the_limit() {
+        let mut buf = KeyBuf::new("", 4);
+        buf.push_part(|buf| buf.push_str("::"));
+        assert_eq!(buf.text(), None);
+    }
+}

@@ -1,0 +1,15 @@
+//! Switches that turn one rule of the protocol off.
+
+/// A rule of the protocol that is switched off, to see the tests of that rule fail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Mutant {
+    /// A load's answer is stored even if the fence refused it.
+    PlainSet,
+    /// A hit is shared with callers who arrived after it was asked for.
+    JoinReadInFlight,
+    /// A stored answer is shared with callers who arrived after its `fill` was sent.
+    JoinAfterFill,
+    /// An answer that the fence refused is shared with callers who arrived after its load began.
+    ShareRefusedFill,
+}
