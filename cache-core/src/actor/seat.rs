@@ -127,7 +127,14 @@ impl Seat {
         (seat, waiting)
     }
 
-    /// The load this caller is in, as long as somebody waits here.
+    /// Whether this call was made inside a load.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|content| content.inside.is_some())
+    }
+
+    /// The load this call was made in, as long as somebody waits here.
     pub(crate) fn inside(&self) -> Option<Inside> {
         let content = self.0.as_ref()?;
         content.inside.filter(|_| !content.reply.is_closed())

@@ -33,12 +33,20 @@ impl Shard {
 
     /// Seats a caller, unless it would wait for itself.
     fn seat(&mut self, key: &Key, cache: CacheId, caller: Caller) {
-        let Some(inside) = caller.seat().inside() else {
+        if caller.seat().is_empty() {
+            // Nobody waits here: it needs no load, and none is begun for it.
+            return;
+        }
+        if !caller.seat().is_inside() {
             caller.join(&mut self.table, key, cache);
             return;
-        };
-        // One step under the lock: another shard may be about to close the other half of a circle.
+        }
+        // One step under the lock: another shard may be about to close the other half of a circle,
+        // and a caller who is about to leave removes its edge.
         let mut waits = self.core.waits.lock();
+        let Some(inside) = caller.seat().inside() else {
+            return;
+        };
         let prospect = self.table.prospect(key, cache);
         if waits.would_close(inside.load, &prospect) {
             drop(waits);

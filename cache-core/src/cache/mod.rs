@@ -1,7 +1,7 @@
 //! The typed front: what a service calls.
 //!
 //! The way of a read: [`handle`] writes the key's text on the stack and peeks into the store; a
-//! hit is answered there and then. A miss becomes a [`call`](call::Call), which takes a seat in
+//! hit is answered there and then. A miss becomes a [`call`], which takes a seat in
 //! the key's flight: see [`crate::flight`], then [`crate::actor`].
 
 mod builder;

@@ -174,7 +174,7 @@ mod tests {
         fn borrowed_forms_write_the_same_text(a: u64, b in ".{0,12}") {
             prop_assert_eq!(
                 text::<(u64, String)>(&(a, b.as_str())),
-                text::<(u64, String)>(&(&a, b.clone()))
+                text::<(u64, String)>(&(&a, b))
             );
         }
     }
