@@ -1,6 +1,9 @@
 //! Who is told about an event.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use crate::{CacheRecorder, Event, Recorder};
 
@@ -14,11 +17,13 @@ pub(crate) enum Observer {
 
 impl Observer {
     pub(crate) fn record(&self, event: Event) {
-        match self {
-            Self::Nobody => {}
-            Self::Cache(recorder) => recorder.record(event),
-            Self::Engine(recorder) => recorder.record(event),
-        }
+        // A recorder is the user's code, and is called where a panic would harm others.
+        let recorded = match self {
+            Self::Nobody => return,
+            Self::Cache(recorder) => catch_unwind(AssertUnwindSafe(|| recorder.record(event))),
+            Self::Engine(recorder) => catch_unwind(AssertUnwindSafe(|| recorder.record(event))),
+        };
+        drop(recorded);
     }
 
     /// Whether anybody listens: what costs something to find out need not be found out else.

@@ -17,7 +17,7 @@ pub trait Recorder: fmt::Debug + Send + Sync + 'static {
 
 /// Is told every event of one cache.
 ///
-/// Called on the hit path: let it be an increment.
+/// Called on the hit path: let it be an increment. A panic is swallowed.
 pub trait CacheRecorder: fmt::Debug + Send + Sync + 'static {
     /// Takes note of `event`.
     fn record(&self, event: Event);
@@ -50,11 +50,11 @@ pub enum Event {
         /// How long it ran.
         took: Duration,
     },
-    /// A loaded answer was stored.
+    /// A loaded answer, or a put, was stored.
     FillStored,
-    /// A loaded answer was refused by the fence: the key was invalidated or written meanwhile.
+    /// A loaded answer, or a put, was refused: the key was invalidated or written meanwhile.
     FillSuperseded,
-    /// A loaded answer could not be stored, or it is unknown whether it was.
+    /// A loaded answer, or a put, could not be stored, or it is unknown whether it was.
     FillFailed(ErrorKind),
     /// A loaded answer could not be encoded or weighed, and was not stored.
     Unencodable,

@@ -1,9 +1,15 @@
 //! Calls to the backend, each with the engine's deadline.
 
-use std::{future::Future, panic::AssertUnwindSafe, pin::pin, task::Poll, time::Duration};
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use futures_util::{FutureExt, poll};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{BackendCall, Error, ErrorKind, Event, observer::Observer};
 
@@ -20,16 +26,25 @@ pub(crate) async fn call<T>(
     let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
     let answer = match poll!(call.as_mut()) {
         Poll::Ready(answer) => Ok(answer),
-        Poll::Pending => timeout(deadline, call).await,
+        Poll::Pending => match timer(deadline) {
+            Some(timer) => {
+                tokio::select! {
+                    biased;
+                    answer = call => Ok(answer),
+                    () = timer => Err(unanswered()),
+                }
+            }
+            None => Err(Error::new(
+                ErrorKind::NoRuntime,
+                "the backend has to be awaited: call the cache inside a tokio runtime with timers",
+            )),
+        },
     };
-    let answer = match answer {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_panic)) => Err(Error::new(ErrorKind::Unavailable, "the backend panicked")),
-        Err(_elapsed) => Err(Error::new(
-            ErrorKind::Unavailable,
-            "the backend did not answer within the engine's `backend_deadline`",
-        )),
-    };
+    let answer = answer.and_then(|answer| {
+        answer.unwrap_or_else(|_panic| {
+            Err(Error::new(ErrorKind::Unavailable, "the backend panicked"))
+        })
+    });
     if let Some(began) = began {
         observer.record(Event::Backend {
             call: which,
@@ -38,4 +53,16 @@ pub(crate) async fn call<T>(
         });
     }
     answer
+}
+
+/// A timer, if there is a runtime that has some: tokio panics where it has none.
+fn timer(deadline: Duration) -> Option<Sleep> {
+    catch_unwind(|| sleep(deadline)).ok()
+}
+
+fn unanswered() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the backend did not answer within the engine's `backend_deadline`",
+    )
 }

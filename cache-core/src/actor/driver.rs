@@ -9,6 +9,7 @@ use tracing::debug;
 
 use super::{
     call,
+    discard::discard,
     load::{self, Remote},
     seat::{Filling, Found, Origin, Report, Seat, Unreadable},
     shard::{Crash, Land, LostLease, Post, Promote, Shard},
@@ -161,18 +162,20 @@ impl Driver {
     async fn decode(&mut self, entry: Entry) -> Ended<Result<Found, Unreadable>> {
         let leader = self.leaders.last();
         let Some((values, runtime)) =
-            leader.and_then(|leader| Some((leader.values()?, leader.runtime()?)))
+            leader.and_then(|leader| Some((leader.values()?, leader.runtime()?.clone())))
         else {
             return Ended::Vanished;
         };
+        let kept = entry.clone();
         let decoded = if matches!(entry, Entry::Encoded(_)) {
-            let values = Arc::clone(values);
-            let remote = Remote::start(runtime, async move { values.decode(entry) });
+            let remote = Remote::start(&runtime, async move { values.decode(entry) });
             self.watch(remote, pending()).await
         } else {
             Ended::With(values.decode(entry))
         };
         if matches!(decoded, Ended::With(Err(Unreadable))) {
+            // It may hold the last of a value of another type.
+            discard(Some(runtime), kept);
             self.observer.record(Event::Undecodable);
             debug!("an entry could not be decoded and will be loaded again");
         }
@@ -272,7 +275,7 @@ impl Driver {
             biased;
             result = &mut remote.result => result.map_or(Ended::Vanished, Ended::With),
             () = sleep_until(deadline) => {
-                remote.abort();
+                remote.give_up();
                 Ended::TimedOut
             }
             () = meanwhile => Ended::Vanished,
@@ -361,15 +364,23 @@ impl Driver {
                 (Origin::OwnLoad, Origin::OthersLoad)
             }
         };
-        if let Some(leader) = self.leaders.pop() {
-            leader.answer(outcome.clone(), led);
-        }
-        let waiting = self.leaders.drain(..).chain(covered);
-        for (answered, seat) in waiting.enumerate() {
+        let leader = self.leaders.pop().map(|leader| (leader, led));
+        let others = self
+            .leaders
+            .drain(..)
+            .chain(covered)
+            .map(|seat| (seat, others));
+        let mut waiting = leader.into_iter().chain(others).enumerate().peekable();
+        while let Some((answered, (seat, origin))) = waiting.next() {
+            if waiting.peek().is_none() {
+                // The last takes the outcome itself: none is left to be dropped on this thread.
+                seat.answer(outcome, origin);
+                return;
+            }
+            seat.answer(outcome.clone(), origin);
             if answered % ANSWERS_AT_ONCE == ANSWERS_AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
-            seat.answer(outcome.clone(), others);
         }
     }
 

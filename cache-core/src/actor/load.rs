@@ -5,6 +5,7 @@ use std::{future::Future, panic::AssertUnwindSafe};
 use futures_util::FutureExt;
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
+use super::discard::discard;
 use crate::flight::FlightId;
 
 tokio::task_local! {
@@ -42,6 +43,7 @@ pub(super) fn within<F: Future>(
 pub(super) struct Remote<T> {
     pub(super) result: oneshot::Receiver<T>,
     task: AbortHandle,
+    runtime: Handle,
 }
 
 impl<T: Send + 'static> Remote<T> {
@@ -61,11 +63,13 @@ impl<T: Send + 'static> Remote<T> {
         Self {
             result,
             task: task.abort_handle(),
+            runtime: runtime.clone(),
         }
     }
 
-    /// Gives the task up.
-    pub(super) fn abort(&self) {
+    /// Gives the task up, and a result that is on its way.
+    pub(super) fn give_up(self) {
         self.task.abort();
+        discard(Some(self.runtime), self.result);
     }
 }

@@ -17,6 +17,7 @@
 //! This is the one module that names actix.
 
 mod call;
+mod discard;
 mod driver;
 mod load;
 mod outbox;

@@ -6,7 +6,10 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::call;
-use crate::{BackendCall, Error, Invalidation, Key, engine::Core};
+use crate::{
+    BackendCall, Error, Invalidation, Key,
+    engine::{Busy, Core},
+};
 
 /// The first and the longest pause between two attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -26,7 +29,7 @@ pub(super) async fn remove(core: &Arc<Core>, keys: Vec<Key>) -> Invalidation {
     let until = Instant::now() + config.longest_ttl + config.load_timeout;
     if core.outbox.push(failed, until) {
         warn!("an invalidation could not be delivered and is queued");
-        tokio::task::spawn_local(deliver(Arc::clone(core)));
+        tokio::task::spawn_local(deliver(Arc::clone(core), core.busy()));
     }
     Invalidation::Queued
 }
@@ -53,8 +56,7 @@ async fn try_remove(core: &Core, keys: &[Key]) -> Vec<bool> {
 }
 
 /// Delivers what the outbox owes; ends when it owes nothing or the engine is closed.
-async fn deliver(core: Arc<Core>) {
-    let _busy = core.busy();
+async fn deliver(core: Arc<Core>, _busy: Busy) {
     let mut closed = core.outbox.closed();
     let mut pause = BACKOFF.0;
     loop {

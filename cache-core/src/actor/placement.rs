@@ -1,13 +1,9 @@
 //! Where the shard actors run.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{OnceLock, mpsc as std_mpsc},
-    thread,
-};
+use std::{future::Future, pin::Pin, sync::mpsc as std_mpsc, thread};
 
 use actix_rt::{Arbiter, ArbiterHandle, System};
+use parking_lot::Mutex;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::LocalSet,
@@ -81,9 +77,12 @@ async fn start_all(mut incoming: UnboundedReceiver<Task>) {
 
 /// The library's own threads: arbiters of a system that lives as long as the process.
 fn own_threads() -> Result<Vec<Thread>, BuildError> {
-    static THREADS: OnceLock<Option<Vec<ArbiterHandle>>> = OnceLock::new();
-    let arbiters = THREADS.get_or_init(start_system).as_ref();
-    let arbiters = arbiters.ok_or(BuildError::Threads)?;
+    static THREADS: Mutex<Option<Vec<ArbiterHandle>>> = Mutex::new(None);
+    let mut threads = THREADS.lock();
+    if threads.is_none() {
+        *threads = start_system();
+    }
+    let arbiters = threads.as_ref().ok_or(BuildError::Threads)?;
     Ok(arbiters.iter().cloned().map(Thread::Arbiter).collect())
 }
 

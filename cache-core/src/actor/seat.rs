@@ -5,10 +5,11 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::{runtime::Handle, sync::oneshot};
 
+use super::discard::discard;
 use crate::{
     Entry, Error, Object, Ttl,
-    engine::Core,
-    flight::{FlightId, SeatId},
+    engine::{Admitted, Core},
+    flight::{FlightId, Occupied, SeatId},
     observer::Observer,
 };
 
@@ -18,7 +19,7 @@ pub(crate) type Found = Option<Object>;
 /// One caller's loader.
 pub(crate) trait Loader: Send {
     /// What the cache knows about its values.
-    fn values(&self) -> &Arc<dyn ValueOps>;
+    fn values(&self) -> Arc<dyn ValueOps>;
 
     /// Runs the loader, and makes what is to be stored of its answer. Never panics.
     fn load(self: Box<Self>) -> BoxFuture<'static, Report>;
@@ -93,6 +94,8 @@ struct Content {
     loader: Option<Box<dyn Loader>>,
     runtime: Handle,
     inside: Option<Inside>,
+    /// Held as long as the seat is: one whose caller has left is still one.
+    _admitted: Option<Admitted>,
 }
 
 /// The caller's end of a seat.
@@ -102,11 +105,12 @@ pub(crate) struct Waiting {
 }
 
 impl Seat {
-    /// A seat for a caller with `loader`, who may be `inside` a load.
+    /// A seat for a caller with `loader`, who was admitted or is `inside` a load.
     pub(crate) fn new(
         core: &Arc<Core>,
         loader: Box<dyn Loader>,
         runtime: Handle,
+        admitted: Option<Admitted>,
         inside: Option<FlightId>,
     ) -> (Self, Waiting) {
         let (reply, answer) = oneshot::channel();
@@ -119,6 +123,7 @@ impl Seat {
             loader: Some(loader),
             runtime,
             inside,
+            _admitted: admitted,
         }));
         let waiting = Waiting {
             answer,
@@ -140,20 +145,13 @@ impl Seat {
         content.inside.filter(|_| !content.reply.is_closed())
     }
 
-    /// Whether nobody waits here any more.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|content| content.reply.is_closed())
-    }
-
     /// The runtime this caller runs on.
     pub(crate) fn runtime(&self) -> Option<&Handle> {
         self.0.as_ref().map(|content| &content.runtime)
     }
 
     /// What this caller's cache knows about its values, as long as the loader is here.
-    pub(crate) fn values(&self) -> Option<&Arc<dyn ValueOps>> {
+    pub(crate) fn values(&self) -> Option<Arc<dyn ValueOps>> {
         Some(self.0.as_ref()?.loader.as_ref()?.values())
     }
 
@@ -173,11 +171,17 @@ impl Seat {
     }
 }
 
+impl Occupied for Seat {
+    fn is_occupied(&self) -> bool {
+        let content = self.0.as_ref();
+        content.is_some_and(|content| !content.reply.is_closed())
+    }
+}
+
 impl Content {
     fn send(self, answer: impl FnOnce(Option<Box<dyn Loader>>) -> Answer) {
         if let Err(unheard) = self.reply.send(answer(self.loader)) {
-            // Loaders and values are not dropped on an actor's thread: that is the user's code.
-            self.runtime.spawn(async move { drop(unheard) });
+            discard(Some(self.runtime), unheard);
         }
     }
 }

@@ -1,17 +1,20 @@
 //! One shard: an actor around one flight table.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult};
 
 use super::{
-    driver,
+    driver::Driver,
     seat::{Origin, Seat},
 };
 use crate::{
     Error, ErrorKind, Key,
-    engine::Core,
-    flight::{CacheId, FlightId, FlightTable, Landing, Mark, PutId, Seated, TakeOff},
+    engine::{Busy, Core},
+    flight::{CacheId, FlightId, FlightTable, Landing, Mark, Occupied, PutId, Seated, TakeOff},
 };
 
 /// One shard of the keys.
@@ -31,34 +34,60 @@ impl Shard {
         }
     }
 
-    /// Seats a caller, unless it would wait for itself.
-    fn seat(&mut self, key: &Key, cache: CacheId, caller: Caller) {
-        if caller.seat().is_empty() {
+    /// Seats a caller, unless they would wait for themselves.
+    fn seat(&mut self, key: &Key, cache: CacheId, seat: Seat) {
+        if !seat.is_occupied() {
             // Nobody waits here: it needs no load, and none is begun for it.
-            return;
+        } else if seat.is_inside() {
+            self.seat_inside(key, cache, seat, FlightTable::join);
+        } else {
+            self.table.join(key, cache, seat);
         }
-        if !caller.seat().is_inside() {
-            caller.join(&mut self.table, key, cache);
-            return;
+    }
+
+    /// Seats callers again, unless they would wait for themselves now.
+    fn move_on(&mut self, key: &Key, cache: CacheId, mut rest: VecDeque<Seated<Seat>>) {
+        rest.retain(|seated| seated.seat.is_occupied());
+        // Those inside a load are looked at one by one; the others may be many.
+        let (inside, others): (VecDeque<_>, VecDeque<_>) =
+            rest.into_iter().partition(|seated| seated.seat.is_inside());
+        if !others.is_empty() {
+            self.table.move_on(key, cache, others);
         }
+        for seated in inside {
+            self.seat_inside(key, cache, seated, |table, key, cache, seated| {
+                table.move_on(key, cache, VecDeque::from([seated]))
+            });
+        }
+    }
+
+    /// Seats a caller who is inside a load, if that closes no circle.
+    fn seat_inside<T: AsRef<Seat> + Into<Seat>>(
+        &mut self,
+        key: &Key,
+        cache: CacheId,
+        seat: T,
+        join: impl FnOnce(&mut FlightTable<Seat>, &Key, CacheId, T) -> FlightId,
+    ) {
         // One step under the lock: another shard may be about to close the other half of a circle,
-        // and a caller who is about to leave removes its edge.
+        // and a caller who leaves removes its edge.
         let mut waits = self.core.waits.lock();
-        let Some(inside) = caller.seat().inside() else {
+        let Some(inside) = seat.as_ref().inside() else {
             return;
         };
         let prospect = self.table.prospect(key, cache);
         if waits.would_close(inside.load, &prospect) {
             drop(waits);
-            caller.refuse(Error::new(
+            let error = Error::new(
                 ErrorKind::Recursive,
                 "the loader waits, directly or through other loads, for its own key",
-            ));
+            );
+            seat.into().answer(Err(error), Origin::OthersLoad);
             return;
         }
-        let joined = caller.join(&mut self.table, key, cache);
+        let joined = join(&mut self.table, key, cache, seat);
         waits.wait(inside.seat, inside.load, joined);
-        if !prospect.contains(&joined) {
+        if !prospect.is_empty() && !prospect.contains(&joined) {
             waits.hold(joined, &prospect);
             self.held.insert(joined);
         }
@@ -70,9 +99,19 @@ impl Shard {
             if self.held.remove(&id) {
                 self.core.waits.lock().begun(id);
             }
-            let core = Arc::clone(&self.core);
-            let driver = driver::Driver::new(core, shard.clone(), key.clone(), id, leader);
-            tokio::task::spawn_local(driver.fly());
+            if let Some(leader) = leader {
+                let core = Arc::clone(&self.core);
+                let driver = Driver::new(core, shard.clone(), key.clone(), id, leader);
+                tokio::task::spawn_local(driver.fly());
+            }
+        }
+        if self.held.is_empty() {
+            return;
+        }
+        for (id, holders) in self.table.waiting(key) {
+            if self.held.contains(&id) {
+                self.core.waits.lock().hold(id, &holders);
+            }
         }
     }
 
@@ -80,12 +119,28 @@ impl Shard {
     fn land(&mut self, key: &Key, id: FlightId, landing: Landing, shard: &Addr<Self>) -> Vec<Seat> {
         let landed = self.table.land(key, id, landing);
         if let Some(cache) = landed.cache {
-            for seated in landed.rest {
-                self.seat(key, cache, Caller::Again(seated));
-            }
+            self.move_on(key, cache, landed.rest);
         }
         self.take_off(key, shard);
         landed.covered
+    }
+}
+
+impl AsRef<Self> for Seat {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl AsRef<Seat> for Seated<Seat> {
+    fn as_ref(&self) -> &Seat {
+        &self.seat
+    }
+}
+
+impl From<Seated<Self>> for Seat {
+    fn from(seated: Seated<Self>) -> Self {
+        seated.seat
     }
 }
 
@@ -93,36 +148,6 @@ impl Drop for Shard {
     fn drop(&mut self) {
         for flight in &self.held {
             self.core.waits.lock().begun(*flight);
-        }
-    }
-}
-
-/// A caller who is to be seated.
-enum Caller {
-    New(Seat),
-    Again(Seated<Seat>),
-}
-
-impl Caller {
-    fn seat(&self) -> &Seat {
-        match self {
-            Self::New(seat) => seat,
-            Self::Again(seated) => &seated.seat,
-        }
-    }
-
-    fn join(self, table: &mut FlightTable<Seat>, key: &Key, cache: CacheId) -> FlightId {
-        match self {
-            Self::New(seat) => table.join(key, cache, seat),
-            Self::Again(seated) => table.reseat(key, cache, seated),
-        }
-    }
-
-    fn refuse(self, error: Error) {
-        match self {
-            Self::New(seat) | Self::Again(Seated { seat, .. }) => {
-                seat.answer(Err(error), Origin::OthersLoad);
-            }
         }
     }
 }
@@ -144,7 +169,7 @@ macro_rules! messages {
 
 messages! {
     /// Takes a seat in the open flight of a key.
-    Join { key: Key, cache: CacheId, seat: Seat } -> ();
+    Join { key: Key, cache: CacheId, seat: Seat, busy: Busy } -> ();
     /// A flight's driver is about to send a command.
     Post { key: Key, id: FlightId, mark: Mark } -> ();
     /// A flight lost its lease.
@@ -170,9 +195,17 @@ messages! {
 impl Handler<Join> for Shard {
     type Result = ();
 
-    fn handle(&mut self, Join { key, cache, seat }: Join, ctx: &mut Self::Context) {
-        self.seat(&key, cache, Caller::New(seat));
+    fn handle(&mut self, message: Join, ctx: &mut Self::Context) {
+        let Join {
+            key,
+            cache,
+            seat,
+            busy,
+        } = message;
+        self.seat(&key, cache, seat);
         self.take_off(&key, &ctx.address());
+        // A flight that began is busy by itself.
+        drop(busy);
     }
 }
 
@@ -196,12 +229,7 @@ impl Handler<Promote> for Shard {
     type Result = Option<Seat>;
 
     fn handle(&mut self, Promote { key, id }: Promote, _: &mut Self::Context) -> Option<Seat> {
-        loop {
-            let seat = self.table.promote(&key, id)?;
-            if !seat.is_empty() {
-                return Some(seat);
-            }
-        }
+        self.table.promote(&key, id)
     }
 }
 
@@ -218,9 +246,8 @@ impl Handler<Crash> for Shard {
     type Result = ();
 
     fn handle(&mut self, Crash { key, id }: Crash, ctx: &mut Self::Context) {
-        for seat in self.land(&key, id, Landing::Failed, &ctx.address()) {
-            seat.answer(Err(driver::abandoned()), Origin::OthersLoad);
-        }
+        // Who still sits there has a loader, and is given it back: they take another seat.
+        drop(self.land(&key, id, Landing::Failed, &ctx.address()));
     }
 }
 

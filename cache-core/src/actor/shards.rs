@@ -10,7 +10,11 @@ use super::{
     seat::Seat,
     shard::{Join, Shard},
 };
-use crate::{Error, ErrorKind, Key, engine::Core, flight::CacheId};
+use crate::{
+    Error, ErrorKind, Key,
+    engine::{Busy, Core},
+    flight::CacheId,
+};
 
 /// What a mailbox holds before `send` waits for its turn; posts and joins do not wait.
 const MAILBOX: usize = 1024;
@@ -46,14 +50,24 @@ impl Shards {
         clippy::disallowed_methods,
         reason = "the seat carries its own reply, and callers are bounded by admission"
     )]
-    pub(crate) fn join(&self, key: &Key, cache: CacheId, seat: Seat) -> Result<(), Error> {
+    pub(crate) fn join(
+        &self,
+        key: &Key,
+        cache: CacheId,
+        seat: Seat,
+        busy: Busy,
+    ) -> Result<(), Error> {
         let shard = self.shard_of(key)?;
         #[cfg(feature = "testing")]
         self.core
             .messages
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let key = key.clone();
-        shard.do_send(Join { key, cache, seat });
+        shard.do_send(Join {
+            key: key.clone(),
+            cache,
+            seat,
+            busy,
+        });
         Ok(())
     }
 

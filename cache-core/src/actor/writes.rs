@@ -3,13 +3,17 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use actix::Addr;
+use futures_util::future::join_all;
 use tokio::{
+    runtime::Handle,
     sync::oneshot,
     time::{Instant, timeout},
 };
 
 use super::{
-    Filling, Shards, call, outbox,
+    Filling, Shards, call,
+    discard::discard,
+    outbox,
     shard::{BeginPut, Doom, DoomAll, EndPut, IsPutGood, Shard},
 };
 use crate::{
@@ -57,10 +61,9 @@ pub(crate) async fn invalidate(shards: &Shards, keys: Vec<Key>) -> Invalidation 
     let dooms = dooms(shards, &keys);
     let removed = keys.clone();
     let task = async move {
-        for (shard, keys) in dooms {
-            // A dead shard has no flights.
-            shard.send(Doom { keys }).await.ok();
-        }
+        let dooms = dooms.into_iter();
+        // A dead shard has no flights.
+        join_all(dooms.map(|(shard, keys)| shard.send(Doom { keys }))).await;
         outbox::remove(&core, removed).await
     };
     match detached(shards, index, task).await {
@@ -89,9 +92,7 @@ pub(crate) async fn clear(shards: &Shards) -> Result<(), Error> {
     let core = Arc::clone(shards.core());
     let started: Vec<_> = shards.all_started().collect();
     let task = async move {
-        for shard in started {
-            shard.send(DoomAll {}).await.ok();
-        }
+        join_all(started.iter().map(|shard| shard.send(DoomAll {}))).await;
         let deadline = core.config.backend_deadline;
         let clear = core.backend.clear();
         call(BackendCall::Clear, deadline, &core.observer, clear).await
@@ -103,24 +104,40 @@ pub(crate) async fn clear(shards: &Shards) -> Result<(), Error> {
 
 /// Writes through: takes the lease of `key` from whoever has it, and fills under it.
 ///
-/// Without a `filling`, because the value could not be encoded, the key is only removed.
+/// Without a `filling`, because the value could not be encoded, the key is only removed. The
+/// write deadline counts from when the user `called`.
 pub(crate) async fn put(
     shards: &Shards,
     key: Key,
     filling: Result<Filling, Error>,
+    called: Instant,
     observer: Observer,
 ) -> Result<Fill, Error> {
-    let put = Put {
-        shard: shards.shard_of(&key)?,
-        core: Arc::clone(shards.core()),
-        key,
-        observer,
-        called: Instant::now(),
-    };
-    let index = shards.index_of(&put.key);
-    detached(shards, index, put.run(filling))
-        .await
-        .unwrap_or_else(|| Err(ended()))
+    let index = shards.index_of(&key);
+    let core = shards.core();
+    if let Ok(shard) = shards.shard_of(&key) {
+        let put = Put {
+            shard,
+            core: Arc::clone(core),
+            key: key.clone(),
+            observer,
+            called,
+        };
+        let runtime = Handle::try_current().ok();
+        let task = async move {
+            // Whoever drops the entry on the way, the store or a future that is cut off, it is not
+            // the last of a value, whose drop is the user's code.
+            let kept = filling.as_ref().ok().map(|filling| filling.entry.clone());
+            let stored = put.run(filling).await;
+            discard(runtime, kept);
+            stored
+        };
+        if let Some(stored) = detached(shards, index, task).await {
+            return stored;
+        }
+    }
+    outbox::remove_once(core, &[key]).await;
+    Err(ended())
 }
 
 /// One put.

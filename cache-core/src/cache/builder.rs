@@ -11,6 +11,8 @@ use crate::{
     observer::Observer,
 };
 
+const DEFAULT_NEGATIVE_TTL: Duration = Duration::from_secs(60);
+
 /// Builds a [`Cache`]; made by [`Engine::cache`].
 ///
 /// Setters only record; [`build`](Self::build) checks everything. The defaults are in the table of
@@ -21,11 +23,19 @@ pub struct CacheBuilder<K: ?Sized, V, C> {
     name: String,
     prefix: Option<String>,
     ttl: Option<Duration>,
-    negative_ttl: Option<Duration>,
+    negative: Negative,
     jitter: f64,
     codec: C,
     weigher: Option<Weigher<V>>,
     key: PhantomData<fn(&K)>,
+}
+
+/// For how long "there is no such thing" is remembered.
+#[derive(Clone, Copy, Debug)]
+enum Negative {
+    Default,
+    For(Duration),
+    Never,
 }
 
 impl<K: ?Sized, V, C: Default> CacheBuilder<K, V, C> {
@@ -35,7 +45,7 @@ impl<K: ?Sized, V, C: Default> CacheBuilder<K, V, C> {
             name: name.to_owned(),
             prefix: None,
             ttl: None,
-            negative_ttl: Some(Duration::from_secs(60)),
+            negative: Negative::Default,
             jitter: 0.10,
             codec: C::default(),
             weigher: None,
@@ -51,15 +61,16 @@ impl<K: ?Sized, V, C> CacheBuilder<K, V, C> {
         self
     }
 
-    /// Sets for how long "there is no such thing" is remembered. Default: 60 seconds.
+    /// Sets for how long "there is no such thing" is remembered. Default: 60 seconds, or
+    /// the engine's longest TTL if that is shorter.
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
-        self.negative_ttl = Some(ttl);
+        self.negative = Negative::For(ttl);
         self
     }
 
     /// Does not remember that there is no such thing: each call asks the loader again.
     pub fn no_negative(mut self) -> Self {
-        self.negative_ttl = None;
+        self.negative = Negative::Never;
         self
     }
 
@@ -83,7 +94,7 @@ impl<K: ?Sized, V, C> CacheBuilder<K, V, C> {
             name: self.name,
             prefix: self.prefix,
             ttl: self.ttl,
-            negative_ttl: self.negative_ttl,
+            negative: self.negative,
             jitter: self.jitter,
             codec,
             weigher: self.weigher,
@@ -113,7 +124,7 @@ impl<K: ?Sized, V, C> CacheBuilder<K, V, C> {
             name,
             prefix,
             ttl,
-            negative_ttl,
+            negative,
             jitter,
             codec,
             weigher,
@@ -126,9 +137,11 @@ impl<K: ?Sized, V, C> CacheBuilder<K, V, C> {
                 .map_err(|source: InvalidTtl| BuildError::Ttl { setting, source })
         };
         let ttl = in_range("ttl", ttl.ok_or(BuildError::NoTtl)?)?;
-        let negative_ttl = negative_ttl
-            .map(|ttl| in_range("negative_ttl", ttl))
-            .transpose()?;
+        let negative_ttl = match negative {
+            Negative::Default => Some(Ttl::clamp(DEFAULT_NEGATIVE_TTL, config.longest_ttl)),
+            Negative::For(ttl) => Some(in_range("negative_ttl", ttl)?),
+            Negative::Never => None,
+        };
         let jitter = Jitter::new(jitter).map_err(BuildError::Jitter)?;
         let form = inner.core.backend.form();
         let backend = inner.core.backend.name();
@@ -149,6 +162,7 @@ impl<K: ?Sized, V, C> CacheBuilder<K, V, C> {
                 limit: config.max_key_len,
             });
         }
+        let claimed = inner.names.claim(&name, &prefix)?;
         let observer = inner
             .recorder
             .as_ref()
@@ -157,7 +171,7 @@ impl<K: ?Sized, V, C> CacheBuilder<K, V, C> {
             });
         let values = Values {
             id: CacheId(inner.core.next_id()),
-            name: inner.names.claim(&name, &prefix)?,
+            name: claimed,
             form,
             coding: Box::new(codec),
             weigher,
@@ -176,7 +190,7 @@ impl<K: ?Sized, V, C> fmt::Debug for CacheBuilder<K, V, C> {
         f.debug_struct("CacheBuilder")
             .field("name", &self.name)
             .field("ttl", &self.ttl)
-            .field("negative_ttl", &self.negative_ttl)
+            .field("negative", &self.negative)
             .field("jitter", &self.jitter)
             .finish_non_exhaustive()
     }

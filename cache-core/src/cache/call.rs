@@ -18,7 +18,6 @@ const SEATS: usize = 8;
 /// One caller's loader, erased.
 struct Erased<V, F> {
     values: Arc<Values<V>>,
-    ops: Arc<dyn ValueOps>,
     loader: F,
     span: Span,
 }
@@ -34,7 +33,6 @@ where
 {
     Box::new(Erased {
         values: Arc::clone(values),
-        ops: Arc::clone(values) as _,
         loader,
         span: Span::current(),
     })
@@ -48,14 +46,13 @@ where
     L: Into<Load<V>>,
     E: Into<BoxError>,
 {
-    fn values(&self) -> &Arc<dyn ValueOps> {
-        &self.ops
+    fn values(&self) -> Arc<dyn ValueOps> {
+        Arc::clone(&self.values) as _
     }
 
     fn load(self: Box<Self>) -> BoxFuture<'static, Report> {
         let Self {
             values,
-            ops: _,
             loader,
             span,
         } = *self;
@@ -88,7 +85,8 @@ pub(super) async fn fly<V: Send + Sync + 'static>(
     key: &Key,
     loader: Box<dyn Loader>,
 ) -> Result<Option<Arc<V>>, Error> {
-    let (outcome, origin) = wait(engine, values, key, loader).await;
+    let answer = wait(engine, values, key, loader).await;
+    let (outcome, origin) = answer.unwrap_or_else(|error| (Err(error), Origin::OthersLoad));
     values.observer.record(match (&outcome, origin) {
         (_, Origin::OwnLoad) => Event::Led,
         (Ok(Some(_)), Origin::Store) => Event::Hit,
@@ -108,44 +106,35 @@ pub(super) async fn fly<V: Send + Sync + 'static>(
     }
 }
 
+/// Takes a seat in the flight of `key`, and another if that one's actor dies.
 async fn wait<V>(
-    engine: &Engine,
-    values: &Values<V>,
-    key: &Key,
-    loader: Box<dyn Loader>,
-) -> (Result<Found, Error>, Origin) {
-    match try_wait(engine, values, key, loader).await {
-        Ok(answer) => answer,
-        Err(error) => (Err(error), Origin::OthersLoad),
-    }
-}
-
-async fn try_wait<V>(
     engine: &Engine,
     values: &Values<V>,
     key: &Key,
     mut loader: Box<dyn Loader>,
 ) -> Result<(Result<Found, Error>, Origin), Error> {
     let core = &engine.inner.core;
-    if core.is_shut_down() {
-        return Err(Error::new(ErrorKind::Shutdown, "the engine was shut down"));
-    }
-    let runtime = Handle::try_current().map_err(|_none| {
-        Error::new(
-            ErrorKind::NoRuntime,
-            "a miss needs a tokio runtime to run its loader on: call it inside one",
-        )
-    })?;
     let inside = actor::inside(core.id);
-    // A call from inside a load waits under the permit of the call it serves: refusing it would
-    // fail a load for the sake of those who wait for it.
-    let _admitted = match inside {
-        Some(_) => None,
-        None => Some(core.admission.enter().ok_or_else(overloaded)?),
-    };
     for _ in 0..SEATS {
-        let (seat, waiting) = Seat::new(core, loader, runtime.clone(), inside);
-        engine.inner.shards.join(key, values.id, seat)?;
+        // Busy before the look at the flag: a shutdown that is not seen here waits for this call.
+        let busy = core.busy();
+        if core.is_shut_down() && inside.is_none() {
+            return Err(Error::new(ErrorKind::Shutdown, "the engine was shut down"));
+        }
+        // A call from inside a load needs no permit besides that of the call it serves: refusing
+        // it would fail a load for the sake of those who wait for it.
+        let admitted = match inside {
+            Some(_) => None,
+            None => Some(core.admission.enter().ok_or_else(overloaded)?),
+        };
+        let runtime = Handle::try_current().map_err(|_none| {
+            Error::new(
+                ErrorKind::NoRuntime,
+                "a miss needs a tokio runtime to run its loader on: call it inside one",
+            )
+        })?;
+        let (seat, waiting) = Seat::new(core, loader, runtime, admitted, inside);
+        engine.inner.shards.join(key, values.id, seat, busy)?;
         match waiting.answer().await {
             Answer::Outcome {
                 outcome,

@@ -2,6 +2,8 @@
 
 use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{
     call,
     lookup::{Lookup, Put},
@@ -132,7 +134,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// who brought the loader, inside that caller's tracing span. It must not keep a runtime that
     /// is about to be dropped busy; if it vanishes with one, another caller's loader takes over.
     /// A loader may use the cache itself; if it asks for its own key, directly or through the
-    /// loads of others, that is noticed, unless it does so in tasks that it spawned.
+    /// loads of others, that is noticed, unless it does so in tasks that it spawned or through
+    /// another engine: then the load timeout ends it.
     ///
     /// # Errors
     ///
@@ -216,9 +219,10 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         key: &Q,
         value: impl Into<Arc<V>> + Send,
     ) -> Result<Put, Error> {
+        let called = Instant::now();
         let key = self.write(key)?;
-        let filling = self.values.put(&value.into(), self.values.ttl);
-        self.store(key, filling.map_err(not_encoded)).await
+        let filling = self.values.put(value.into(), self.values.ttl);
+        self.store(key, filling.map_err(not_encoded), called).await
     }
 
     /// Stores `value` under `key` for `ttl`, else like [`put`](Self::put). Jitter applies.
@@ -238,16 +242,17 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         value: impl Into<Arc<V>> + Send,
         ttl: Duration,
     ) -> Result<Put, Error> {
+        let called = Instant::now();
         let key = self.write(key)?;
         let filling = match Ttl::new(ttl, self.values.longest_ttl) {
-            Ok(ttl) => self.values.put(&value.into(), ttl).map_err(not_encoded),
+            Ok(ttl) => self.values.put(value.into(), ttl).map_err(not_encoded),
             Err(error) => Err(Error::with_source(
                 ErrorKind::InvalidInput,
                 "the `ttl` is out of range; the key is removed instead",
                 error,
             )),
         };
-        self.store(key, filling).await
+        self.store(key, filling, called).await
     }
 
     /// Removes `key`, so that no later read is answered with what was loaded before. Call it when
@@ -352,13 +357,18 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         Lookup::Miss
     }
 
-    async fn store(&self, key: Key, filling: Result<actor::Filling, Error>) -> Result<Put, Error> {
+    async fn store(
+        &self,
+        key: Key,
+        filling: Result<actor::Filling, Error>,
+        called: Instant,
+    ) -> Result<Put, Error> {
         if self.engine.inner.core.is_shut_down() {
             actor::invalidate(&self.engine.inner.shards, vec![key]).await;
             return Err(Error::new(ErrorKind::Shutdown, "the engine was shut down"));
         }
         let observer = self.values.observer.clone();
-        match actor::put(&self.engine.inner.shards, key, filling, observer).await? {
+        match actor::put(&self.engine.inner.shards, key, filling, called, observer).await? {
             Fill::Stored => Ok(Put::Stored),
             Fill::Superseded => Ok(Put::Superseded),
         }

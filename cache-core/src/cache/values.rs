@@ -69,9 +69,11 @@ impl<V: Send + Sync + 'static> Values<V> {
     }
 
     /// What a put stores.
-    pub(super) fn put(&self, value: &Arc<V>, ttl: Ttl) -> Result<Filling, BoxError> {
-        let entry = self.entry(Some(value))?;
-        Ok(self.fill_with(entry, ttl))
+    pub(super) fn put(&self, value: Arc<V>, ttl: Ttl) -> Result<Filling, BoxError> {
+        let entry = self.entry(Some(&value));
+        // Where entries are bytes this is the last of the value. A panic was reported by the hook.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(value))));
+        Ok(self.fill_with(entry?, ttl))
     }
 
     /// Reads an entry. Never panics.

@@ -9,10 +9,14 @@ use crate::BoxError;
 
 /// Bare JSON: any program can read it, and a payload is never the negative marker `*`.
 ///
-/// JSON has no infinities and no NaN: `serde_json` writes them as `null`, which is no number, so
-/// a value with one in it decodes to an error and is loaded again each time.
+/// What JSON cannot say is lost: `serde_json` writes NaN and infinities as `null`, which is no
+/// number, so that a value with one is loaded again each time; and `null` is `None`, so that
+/// `Some(())` or `Some(f64::NAN)` come back as `None`. Another codec keeps them.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a codec is chosen by writing its name"
+)]
 pub struct Json;
 
 impl<V: Serialize + DeserializeOwned> Codec<V> for Json {

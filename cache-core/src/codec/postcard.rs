@@ -11,7 +11,10 @@ const FORMAT: u8 = 0x02;
 
 /// Postcard, a compact binary format that is maintained, behind the format byte `0x02`.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a codec is chosen by writing its name"
+)]
 pub struct Postcard;
 
 impl<V: Serialize + DeserializeOwned> Codec<V> for Postcard {

@@ -131,7 +131,8 @@ impl EngineBuilder {
     }
 
     /// Runs the shard actors on `local` instead of on threads of the library's own, which is what
-    /// a test on a paused clock needs. Calls that miss are answered only while `local` is driven.
+    /// a test on a paused clock needs. Everything but a hit is answered only while `local` is
+    /// driven: misses, writes, invalidations, and a shutdown with its deadline.
     pub fn on_local_set(mut self, local: &LocalSet) -> Self {
         self.placement = Placement::on_local_set(local);
         self

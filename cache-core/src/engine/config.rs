@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::BuildError;
 use crate::flight::Rules;
 
+/// The longest of any duration, so that a moment and a few of them can always be added up.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// The settings of an engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -48,6 +51,17 @@ impl Config {
         ] {
             if is_zero {
                 return Err(BuildError::Zero { setting });
+            }
+        }
+        for (setting, duration) in [
+            ("load_timeout", self.load_timeout),
+            ("lease_hold", self.lease_hold),
+            ("lease_wait", self.lease_wait),
+            ("backend_deadline", self.backend_deadline),
+            ("longest_ttl", self.longest_ttl),
+        ] {
+            if duration > LONGEST {
+                return Err(BuildError::TooLong { setting });
             }
         }
         if self.lease_wait <= self.lease_hold {

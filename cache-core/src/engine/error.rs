@@ -12,6 +12,12 @@ pub enum BuildError {
         /// The setting's name.
         setting: &'static str,
     },
+    /// A duration is too long to count with.
+    #[error("`{setting}` is longer than ten years: give a shorter one")]
+    TooLong {
+        /// The setting's name.
+        setting: &'static str,
+    },
     /// The lease wait is not longer than the lease hold.
     #[error(
         "`lease_wait` must be longer than `lease_hold`, or a lease whose holder died is never \

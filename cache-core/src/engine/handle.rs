@@ -46,8 +46,9 @@ pub enum Invalidation {
     Done,
     /// The backend did not confirm. The removal may have happened; it is repeated in the
     /// background, with a pause of 1 second doubling to 60, until it is confirmed, or until
-    /// nothing older can exist: the longest TTL plus the load timeout. It is lost if the process
-    /// ends before.
+    /// nothing older can exist: the longest TTL plus the load timeout. Until then reads may still
+    /// be answered with the old entry. When the engine is shut down, or its last handle is dropped,
+    /// it is tried once more; after that, and if the process ends, it is lost.
     Queued,
 }
 
@@ -97,8 +98,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the backend did not confirm. It may have
-    /// happened all the same.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the backend did not confirm: it may have
+    /// happened all the same. [`Shutdown`](crate::ErrorKind::Shutdown) if the actix system or
+    /// `LocalSet` that the engine was placed on has ended.
     ///
     /// # Cancel safety
     ///

@@ -14,15 +14,16 @@ mod probe;
 
 #[cfg(feature = "testing")]
 pub use self::probe::Census;
-pub use self::{
-    builder::EngineBuilder,
-    error::BuildError,
-    handle::{Engine, Invalidation, ShutdownReport},
-};
 pub(crate) use self::{
+    admission::Admitted,
     busy::Busy,
     config::Config,
     core::Core,
     names::{Name, Names},
     outbox::Outbox,
+};
+pub use self::{
+    builder::EngineBuilder,
+    error::BuildError,
+    handle::{Engine, Invalidation, ShutdownReport},
 };

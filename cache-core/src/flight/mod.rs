@@ -36,6 +36,8 @@
 //! [`FlightTable`] and forwards to it. [`WaitGraph`], which finds loads that wait for themselves,
 //! is plain data too.
 
+#[cfg(test)]
+mod history;
 mod marks;
 mod puts;
 mod table;
@@ -44,6 +46,6 @@ mod wait_graph;
 pub(crate) use self::{
     marks::{Landing, Mark, Rules},
     puts::PutId,
-    table::{CacheId, FlightId, FlightTable, Seated, TakeOff},
+    table::{CacheId, FlightId, FlightTable, Occupied, Seated, TakeOff},
     wait_graph::{SeatId, WaitGraph},
 };

@@ -14,6 +14,16 @@ use crate::Key;
 /// that serves those who came after it.
 const MAX_RUNNING: usize = 2;
 
+/// A flight looks for seats that were left once it has this many, and then each time their number
+/// has doubled.
+const SWEEP_FROM: usize = 64;
+
+/// A caller's seat, which its caller may have left.
+pub(crate) trait Occupied {
+    /// Whether somebody still waits here.
+    fn is_occupied(&self) -> bool;
+}
+
 /// Names one cache of an engine.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct CacheId(pub(crate) u64);
@@ -48,7 +58,10 @@ struct Flight<S> {
     running: bool,
     doomed: bool,
     marks: Marks,
+    /// In the order of arrival.
     seats: VecDeque<Seated<S>>,
+    /// With how many seats to look for those that were left.
+    sweep_at: usize,
 }
 
 /// A seat with the caller's place in the order of arrivals.
@@ -58,11 +71,13 @@ pub(crate) struct Seated<S> {
     pub(crate) seat: S,
 }
 
-/// A flight that begins: its driver takes this seat's loader, and answers this seat itself.
+/// A flight that waits no longer.
 #[derive(Debug)]
 pub(crate) struct TakeOff<S> {
     pub(crate) id: FlightId,
-    pub(crate) leader: S,
+    /// The one who leads: the driver takes this seat's loader, and answers this seat itself. If
+    /// everybody has left, the flight has ended instead.
+    pub(crate) leader: Option<S>,
 }
 
 /// The seats of a flight that ended.
@@ -70,13 +85,13 @@ pub(crate) struct TakeOff<S> {
 pub(crate) struct Landed<S> {
     /// Those who may accept the outcome.
     pub(crate) covered: Vec<S>,
-    /// Those who may not: they move on, by [`FlightTable::reseat`].
+    /// Those who may not: they move on, by [`FlightTable::move_on`].
     pub(crate) rest: VecDeque<Seated<S>>,
     /// The cache they belong to.
     pub(crate) cache: Option<CacheId>,
 }
 
-impl<S> FlightTable<S> {
+impl<S: Occupied> FlightTable<S> {
     /// An empty table. `id` is one that no other table of the engine has, or had.
     pub(crate) fn new(id: u64, rules: Rules) -> Self {
         Self {
@@ -94,52 +109,66 @@ impl<S> FlightTable<S> {
     /// A flight that was made here has yet to [`take_off`](Self::take_off).
     pub(crate) fn join(&mut self, key: &Key, cache: CacheId, seat: S) -> FlightId {
         let arrival = self.arrive();
-        self.reseat(key, cache, Seated { arrival, seat })
-    }
-
-    /// Seats a caller again who arrived before.
-    pub(crate) fn reseat(&mut self, key: &Key, cache: CacheId, seated: Seated<S>) -> FlightId {
-        let flights = self.keys.entry(key.clone()).or_default();
-        let open = flights
-            .iter_mut()
-            .find(|flight| flight.is_open() && flight.cache == cache);
-        if let Some(open) = open {
-            // Those who move on arrived before those who sit here: the oldest leads.
-            let place = open
-                .seats
-                .partition_point(|other| other.arrival < seated.arrival);
-            open.seats.insert(place, seated);
-            return open.id;
+        let flight = self.open(key, cache);
+        if flight.seats.len() >= flight.sweep_at {
+            flight.seats.retain(|seated| seated.seat.is_occupied());
+            flight.sweep_at = SWEEP_FROM.max(2 * flight.seats.len());
         }
-        let id = FlightId {
-            table: self.id,
-            number: self.next_flight,
-        };
-        self.next_flight += 1;
-        flights.push(Flight {
-            id,
-            cache,
-            running: false,
-            doomed: false,
-            marks: Marks::default(),
-            seats: VecDeque::from([seated]),
-        });
-        id
+        flight.seats.push_back(Seated { arrival, seat });
+        flight.id
     }
 
-    /// Begins a waiting flight of `key`, if two others do not run.
+    /// Seats callers again who could not accept the outcome of a flight that landed.
     ///
-    /// To be called after [`join`](Self::join), and after a landing once its rest has moved.
+    /// The open flight was opened after theirs was closed, so its marks cover them.
+    pub(crate) fn move_on(
+        &mut self,
+        key: &Key,
+        cache: CacheId,
+        mut rest: VecDeque<Seated<S>>,
+    ) -> FlightId {
+        let flight = self.open(key, cache);
+        let in_order = match (rest.back(), flight.seats.front()) {
+            (Some(moved), Some(seated)) => moved.arrival < seated.arrival,
+            _ => true,
+        };
+        rest.append(&mut flight.seats);
+        if !in_order {
+            rest.make_contiguous().sort_by_key(|seated| seated.arrival);
+        }
+        flight.seats = rest;
+        flight.id
+    }
+
+    /// Begins a waiting flight of `key`, if two others do not run, or ends it, if everybody has
+    /// left it. To be called until there is none, after each [`join`](Self::join), and after a
+    /// landing once its rest has moved.
     pub(crate) fn take_off(&mut self, key: &Key) -> Option<TakeOff<S>> {
         let flights = self.keys.get_mut(key)?;
         if flights.iter().filter(|flight| flight.running).count() >= MAX_RUNNING {
             return None;
         }
-        let flight = flights.iter_mut().find(|flight| !flight.running)?;
-        let leader = flight.seats.pop_front()?.seat;
-        flight.running = true;
+        let place = flights.iter().position(|flight| !flight.running)?;
+        let flight = &mut flights[place];
         let id = flight.id;
+        let leader = flight.next_occupied();
+        flight.running = true;
+        if leader.is_none() {
+            flights.remove(place);
+            if flights.is_empty() {
+                self.keys.remove(key);
+            }
+        }
         Some(TakeOff { id, leader })
+    }
+
+    /// The flights of `key` that still wait, with those that hold their places.
+    pub(crate) fn waiting(&self, key: &Key) -> Vec<(FlightId, SmallVec<[FlightId; 2]>)> {
+        let flights = self.keys.get(key).map_or(&[][..], |flights| flights);
+        let waiting = flights.iter().filter(|flight| !flight.running);
+        waiting
+            .map(|flight| (flight.id, running(flights).collect()))
+            .collect()
     }
 
     /// The flights that a caller who joined `key` now would wait for: the open one if it runs,
@@ -154,11 +183,7 @@ impl<S> FlightTable<S> {
         match open {
             Some(open) if open.running => SmallVec::from_slice(&[open.id]),
             _ => {
-                let running: SmallVec<[_; 2]> = flights
-                    .iter()
-                    .filter(|flight| flight.running)
-                    .map(|flight| flight.id)
-                    .collect();
+                let running: SmallVec<[_; 2]> = running(flights).collect();
                 if running.len() < MAX_RUNNING {
                     SmallVec::new()
                 } else {
@@ -200,9 +225,14 @@ impl<S> FlightTable<S> {
     }
 
     /// Takes the next seat out of a flight whose load vanished, to go on with its loader.
+    ///
+    /// If there is none the flight is closed: who comes now has a loader, and gets a flight of
+    /// their own.
     pub(crate) fn promote(&mut self, key: &Key, id: FlightId) -> Option<S> {
-        let next = self.flight_mut(key, id)?.seats.pop_front()?;
-        Some(next.seat)
+        let flight = self.flight_mut(key, id)?;
+        let next = flight.next_occupied();
+        flight.doomed |= next.is_none();
+        next
     }
 
     /// Ends a flight. Nothing happens if it has ended already.
@@ -262,6 +292,32 @@ impl<S> FlightTable<S> {
         (flights, seats, self.puts.len())
     }
 
+    /// The open flight of `key`, made if there is none.
+    fn open(&mut self, key: &Key, cache: CacheId) -> &mut Flight<S> {
+        let flights = self.keys.entry(key.clone()).or_default();
+        let open = flights
+            .iter()
+            .position(|flight| flight.is_open() && flight.cache == cache);
+        let place = open.unwrap_or_else(|| {
+            let id = FlightId {
+                table: self.id,
+                number: self.next_flight,
+            };
+            self.next_flight += 1;
+            flights.push(Flight {
+                id,
+                cache,
+                running: false,
+                doomed: false,
+                marks: Marks::default(),
+                seats: VecDeque::new(),
+                sweep_at: SWEEP_FROM,
+            });
+            flights.len() - 1
+        });
+        &mut flights[place]
+    }
+
     fn arrive(&mut self) -> Arrival {
         let arrival = Arrival(self.next_arrival);
         self.next_arrival += 1;
@@ -271,6 +327,24 @@ impl<S> FlightTable<S> {
     fn flight_mut(&mut self, key: &Key, id: FlightId) -> Option<&mut Flight<S>> {
         let mut flights = self.keys.get_mut(key)?.iter_mut();
         flights.find(|flight| flight.id == id)
+    }
+}
+
+/// The flights that run.
+fn running<S>(flights: &[Flight<S>]) -> impl Iterator<Item = FlightId> + '_ {
+    let running = flights.iter().filter(|flight| flight.running);
+    running.map(|flight| flight.id)
+}
+
+impl<S: Occupied> Flight<S> {
+    /// Takes the first seat out whose caller has not left, and drops those before it.
+    fn next_occupied(&mut self) -> Option<S> {
+        loop {
+            let seat = self.seats.pop_front()?.seat;
+            if seat.is_occupied() {
+                return Some(seat);
+            }
+        }
     }
 }
 

@@ -28,7 +28,9 @@ impl Jitter {
     #[must_use]
     pub fn apply(self, ttl: Ttl, unit: f64, longest: Duration) -> Ttl {
         let factor = self.0.mul_add(2.0 * unit.clamp(0.0, 1.0) - 1.0, 1.0);
-        Ttl::clamp(ttl.get().mul_f64(factor), longest)
+        let seconds = ttl.get().as_secs_f64() * factor;
+        let spread = Duration::try_from_secs_f64(seconds).unwrap_or(longest);
+        Ttl::clamp(spread, longest)
     }
 }
 

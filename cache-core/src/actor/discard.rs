@@ -1,0 +1,50 @@
+//! Drops users' things off the actors' threads.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+/// Something to drop, and the runtime it came from, if any: its `Drop` may want to spawn.
+type Garbage = (Option<Handle>, Box<dyn Any + Send>);
+
+/// The thread that drops; started when there is first something to drop.
+static BIN: Mutex<Option<Sender<Garbage>>> = Mutex::new(None);
+
+/// Drops `garbage`, which came from `runtime`, on a thread of its own.
+///
+/// Loaders, values and errors are the user's: their `Drop` may take its time, or panic. Their
+/// runtime would be the place for it, but one that was dropped drops in place whatever is spawned
+/// on it, and one that nobody drives never does.
+pub(super) fn discard(runtime: Option<Handle>, garbage: impl Any + Send) {
+    let mut bin = BIN.lock();
+    if bin.is_none() {
+        *bin = start();
+    }
+    let garbage: Garbage = (runtime, Box::new(garbage));
+    match &*bin {
+        // The thread never ends, so nothing comes back.
+        Some(bin) => drop(bin.send(garbage)),
+        None => empty(garbage),
+    }
+}
+
+fn start() -> Option<Sender<Garbage>> {
+    let (sender, garbage): (_, Receiver<Garbage>) = channel();
+    thread::Builder::new()
+        .name("cache-discard".to_owned())
+        .spawn(move || garbage.into_iter().for_each(empty))
+        .ok()?;
+    Some(sender)
+}
+
+fn empty((runtime, garbage): Garbage) {
+    let _entered = runtime.as_ref().map(Handle::enter);
+    // A panic has been reported by the panic hook; there is nobody else to tell.
+    drop(catch_unwind(AssertUnwindSafe(|| drop(garbage))));
+}
