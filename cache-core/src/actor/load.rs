@@ -53,7 +53,11 @@ impl<T: Send + 'static> Remote<T> {
         future: impl Future<Output = T> + Send + 'static,
     ) -> Self {
         let (done, result) = oneshot::channel();
+        let unbegun = Unbegun(Some((runtime.clone(), future)));
         let task = runtime.spawn(async move {
+            let Some(future) = unbegun.accepted() else {
+                return;
+            };
             // A panic that gets here is one in the drop of a value; the result is then lost, and
             // its loss is noticed.
             if let Ok(value) = AssertUnwindSafe(future).catch_unwind().await {
@@ -71,5 +75,23 @@ impl<T: Send + 'static> Remote<T> {
     pub(super) fn give_up(self) {
         self.task.abort();
         discard(Some(self.runtime), self.result);
+    }
+}
+
+/// Users' code that its runtime has not begun. One that was dropped refuses it at once, here; it
+/// is not dropped here.
+struct Unbegun<F: Send + 'static>(Option<(Handle, F)>);
+
+impl<F: Send + 'static> Unbegun<F> {
+    fn accepted(mut self) -> Option<F> {
+        self.0.take().map(|(_, future)| future)
+    }
+}
+
+impl<F: Send + 'static> Drop for Unbegun<F> {
+    fn drop(&mut self) {
+        if let Some((runtime, future)) = self.0.take() {
+            discard(Some(runtime), future);
+        }
     }
 }
