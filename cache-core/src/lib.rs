@@ -63,3 +63,7 @@ pub use self::{
     key::CacheKey,
     load::Load,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
