@@ -11,6 +11,33 @@
 //! remembered as such; entries do not expire together; and once an invalidation has returned, no
 //! read that begins then is answered with what was loaded before it.
 //!
+//! # Example
+//!
+//! ```
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use cache_core::{Cache, Engine};
+//! use cache_memory::Memory;
+//! use std::{convert::Infallible, time::Duration};
+//!
+//! let engine = Engine::builder(Memory::builder().max_entries(100_000).build()?).build()?;
+//! let names: Cache<u64, String> = engine
+//!     .cache("name")
+//!     .ttl(Duration::from_secs(3600))
+//!     .build()?;
+//!
+//! // Read-through: of all who miss the key at once, one runs their loader.
+//! let load = async || Ok::<_, Infallible>(Some("Ada".to_owned()));
+//! let name = names.get_or_load(&42, load).await?;
+//! assert_eq!(name.as_deref().map(String::as_str), Some("Ada"));
+//!
+//! // After a write to the database: the next read loads anew.
+//! names.invalidate(&42).await;
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Runtime::new()?.block_on(example())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Features
 //!
 //! | feature | enables |
@@ -62,6 +89,7 @@ pub use self::{
     engine::{BuildError, Engine, EngineBuilder, Invalidation, ShutdownReport},
     key::CacheKey,
     load::Load,
+    policy::Policy,
 };
 
 #[cfg(doctest)]

@@ -17,7 +17,7 @@ use super::{
     shard::{BeginPut, Doom, DoomAll, EndPut, IsPutGood, Shard},
 };
 use crate::{
-    BackendCall, Error, ErrorKind, Event, Fill, Invalidation, Key, Lease, engine::Core,
+    BackendCall, Entry, Error, ErrorKind, Event, Fill, Invalidation, Key, Lease, engine::Core,
     flight::PutId, observer::Observer,
 };
 
@@ -129,7 +129,9 @@ pub(crate) async fn put(
             // the last of a value, whose drop is the user's code.
             let kept = filling.as_ref().ok().map(|filling| filling.entry.clone());
             let stored = put.run(filling).await;
-            discard(runtime, kept);
+            if kept.as_ref().is_some_and(is_last) {
+                discard(runtime, kept);
+            }
             stored
         };
         if let Some(stored) = detached(shards, index, task).await {
@@ -138,6 +140,14 @@ pub(crate) async fn put(
     }
     outbox::remove_once(core, &[key]).await;
     Err(ended())
+}
+
+/// Whether no other has the value of `entry`.
+fn is_last(entry: &Entry) -> bool {
+    match entry {
+        Entry::Decoded { value, .. } => Arc::strong_count(value) == 1,
+        Entry::Absent | Entry::Encoded(_) => false,
+    }
 }
 
 /// One put.

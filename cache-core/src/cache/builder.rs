@@ -7,7 +7,7 @@ use super::{
     values::{Values, Weigher},
 };
 use crate::{
-    BuildError, Engine, Form, InvalidTtl, Jitter, Ttl, codec::Codec, flight::CacheId,
+    BuildError, Engine, Form, InvalidTtl, Jitter, Policy, Ttl, codec::Codec, flight::CacheId,
     observer::Observer,
 };
 
@@ -175,10 +175,12 @@ impl<K: ?Sized, V, C> CacheBuilder<K, V, C> {
             form,
             coding: Box::new(codec),
             weigher,
-            ttl,
-            negative_ttl,
-            jitter,
-            longest_ttl: config.longest_ttl,
+            policy: Policy {
+                ttl,
+                negative_ttl,
+                jitter,
+                longest_ttl: config.longest_ttl,
+            },
             observer,
         };
         Ok(Cache::new(engine.clone(), Arc::new(values)))

@@ -1,17 +1,11 @@
-//! The cache's handle: reads and writes.
+//! The cache's handle, and its reads.
 
-use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
+use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
 
-use tokio::time::Instant;
-
-use super::{
-    call,
-    lookup::{Lookup, Put},
-    values::Values,
-};
+use super::{call, lookup::Lookup, values::Values};
 use crate::{
-    BackendCall, BoxError, CacheKey, Engine, Entry, Error, ErrorKind, Event, Fill, Invalidation,
-    Key, KeyBuf, KeyFor, Load, Peek, Ttl, actor,
+    BackendCall, BoxError, CacheKey, Engine, Entry, Error, ErrorKind, Event, Key, KeyBuf, KeyFor,
+    Load, Peek, Policy, actor,
 };
 
 /// A typed view of an engine: values of type `V` under keys of type `K`.
@@ -19,8 +13,8 @@ use crate::{
 /// Cheap to clone: clones share everything. Made by [`Engine::cache`]. Its name is free again
 /// once its last handle is dropped and its last load has ended.
 pub struct Cache<K: ?Sized, V> {
-    engine: Engine,
-    values: Arc<Values<V>>,
+    pub(super) engine: Engine,
+    pub(super) values: Arc<Values<V>>,
     key: PhantomData<fn(&K)>,
 }
 
@@ -52,6 +46,12 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     #[must_use]
     pub fn name(&self) -> &str {
         self.values.name.name()
+    }
+
+    /// How long its entries live.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.values.policy
     }
 
     /// Reads `key` without loading it.
@@ -188,85 +188,6 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         }
     }
 
-    /// Stores `value` under `key`: for a write-through, after the database has committed.
-    ///
-    /// The key's lease is taken from whoever has it, so that no load that began before can store
-    /// its answer afterwards; then the value is stored under that lease. In between, readers see
-    /// a miss. It is sent once and never repeated.
-    ///
-    /// Two puts, or a put and an invalidation, of one key that meet in this engine leave the key
-    /// to the next load, and the earlier answers [`Put::Superseded`]. Of two puts that did not
-    /// overlap, the last to reach the store wins, whatever the order of their commits: where
-    /// several processes write a key, use [`invalidate`](Self::invalidate).
-    ///
-    /// # Errors
-    ///
-    /// In each case the key's removal is seen to instead, as by an invalidation.
-    ///
-    /// - [`Unavailable`](ErrorKind::Unavailable): the backend did not answer, or later than the
-    ///   engine's backend deadline after the call.
-    /// - [`Rejected`](ErrorKind::Rejected): the value could not be encoded, or the store does not
-    ///   accept it.
-    /// - [`InvalidInput`](ErrorKind::InvalidInput): the key is too long.
-    /// - [`Shutdown`](ErrorKind::Shutdown): the engine was shut down.
-    ///
-    /// # Cancel safety
-    ///
-    /// Takes effect from its first poll on: dropping the future does not take it back.
-    #[doc(alias = "set")]
-    pub async fn put<Q: KeyFor<K> + ?Sized>(
-        &self,
-        key: &Q,
-        value: impl Into<Arc<V>> + Send,
-    ) -> Result<Put, Error> {
-        let called = Instant::now();
-        let key = self.write(key)?;
-        let filling = self.values.put(value.into(), self.values.ttl);
-        self.store(key, filling.map_err(not_encoded), called).await
-    }
-
-    /// Stores `value` under `key` for `ttl`, else like [`put`](Self::put). Jitter applies.
-    ///
-    /// # Errors
-    ///
-    /// As for [`put`](Self::put), and [`InvalidInput`](ErrorKind::InvalidInput) if the TTL is
-    /// shorter than a millisecond or longer than the engine's longest TTL.
-    ///
-    /// # Cancel safety
-    ///
-    /// Takes effect from its first poll on: dropping the future does not take it back.
-    #[doc(alias = "set_with_expire")]
-    pub async fn put_with_ttl<Q: KeyFor<K> + ?Sized>(
-        &self,
-        key: &Q,
-        value: impl Into<Arc<V>> + Send,
-        ttl: Duration,
-    ) -> Result<Put, Error> {
-        let called = Instant::now();
-        let key = self.write(key)?;
-        let filling = match Ttl::new(ttl, self.values.longest_ttl) {
-            Ok(ttl) => self.values.put(value.into(), ttl).map_err(not_encoded),
-            Err(error) => Err(Error::with_source(
-                ErrorKind::InvalidInput,
-                "the `ttl` is out of range; the key is removed instead",
-                error,
-            )),
-        };
-        self.store(key, filling, called).await
-    }
-
-    /// Removes `key`, so that no later read is answered with what was loaded before. Call it when
-    /// the write to the database has committed; for several keys, of several caches, at once, see
-    /// [`Engine::invalidate`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Takes effect from its first poll on: dropping the future does not take it back.
-    #[doc(alias = "del")]
-    pub async fn invalidate<Q: KeyFor<K> + ?Sized>(&self, key: &Q) -> Invalidation {
-        self.engine.invalidate([self.key(key)]).await
-    }
-
     /// Names `key` of this cache, for [`Engine::invalidate`].
     #[must_use]
     pub fn key<Q: KeyFor<K> + ?Sized>(&self, key: &Q) -> CacheKey {
@@ -292,7 +213,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         Known::Elsewhere(Key::new(text), at)
     }
 
-    fn write<Q: KeyFor<K> + ?Sized>(&self, key: &Q) -> Result<Key, Error> {
+    pub(super) fn write<Q: KeyFor<K> + ?Sized>(&self, key: &Q) -> Result<Key, Error> {
         let mut buf = self.key_buf();
         key.write_key(&mut buf);
         buf.text().map(Key::new).ok_or_else(too_long)
@@ -357,23 +278,6 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         Lookup::Miss
     }
 
-    async fn store(
-        &self,
-        key: Key,
-        filling: Result<actor::Filling, Error>,
-        called: Instant,
-    ) -> Result<Put, Error> {
-        if self.engine.inner.core.is_shut_down() {
-            actor::invalidate(&self.engine.inner.shards, vec![key]).await;
-            return Err(Error::new(ErrorKind::Shutdown, "the engine was shut down"));
-        }
-        let observer = self.values.observer.clone();
-        match actor::put(&self.engine.inner.shards, key, filling, called, observer).await? {
-            Fill::Stored => Ok(Put::Stored),
-            Fill::Superseded => Ok(Put::Superseded),
-        }
-    }
-
     fn count(&self, lookup: &Result<Lookup<V>, Error>) {
         self.values.observer.record(match lookup {
             Ok(Lookup::Value(_)) => Event::Hit,
@@ -390,14 +294,6 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
             Event::NegativeHit
         });
     }
-}
-
-fn not_encoded(error: BoxError) -> Error {
-    Error::with_source(
-        ErrorKind::Rejected,
-        "the value could not be encoded or weighed; the key is removed instead",
-        error,
-    )
 }
 
 fn too_long() -> Error {

@@ -10,6 +10,7 @@ mod coding;
 mod handle;
 mod lookup;
 mod values;
+mod writes;
 
 pub use self::{
     builder::CacheBuilder,

@@ -4,17 +4,17 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Duration,
 };
 
 use super::coding::Coding;
 use crate::{
-    BoxError, Entry, Event, Form, Jitter, Ttl,
+    BoxError, Entry, Event, Form, Policy, Ttl,
     actor::{Filling, Found, Unreadable, ValueOps},
     engine::Name,
     flight::CacheId,
     load::Keep,
     observer::Observer,
+    policy::{Kind, Lifetime},
 };
 
 /// How many bytes a value weighs, in the user's words.
@@ -27,10 +27,7 @@ pub(super) struct Values<V> {
     pub(super) form: Form,
     pub(super) coding: Box<dyn Coding<V>>,
     pub(super) weigher: Option<Weigher<V>>,
-    pub(super) ttl: Ttl,
-    pub(super) negative_ttl: Option<Ttl>,
-    pub(super) jitter: Jitter,
-    pub(super) longest_ttl: Duration,
+    pub(super) policy: Policy,
     pub(super) observer: Observer,
 }
 
@@ -44,23 +41,18 @@ impl<V: Send + Sync + 'static> Values<V> {
     ///
     /// An answer that cannot be stored is still an answer: that is counted, not returned.
     pub(super) fn filling(&self, value: Option<&Arc<V>>, keep: Keep) -> Option<Filling> {
-        let own = match value {
-            Some(_) => self.ttl,
-            None => self.negative_ttl?,
-        };
-        let ttl = match keep {
+        let wish = match keep {
             Keep::No => return None,
-            Keep::Default => own,
-            Keep::For(ttl) => {
-                let clamped = Ttl::clamp(ttl, self.longest_ttl);
-                if clamped.get() != ttl {
-                    self.observer.record(Event::TtlClamped);
-                }
-                clamped
-            }
+            Keep::Default => None,
+            Keep::For(ttl) => Some(ttl),
         };
+        let kind = value.map_or(Kind::Negative, |_| Kind::Value);
+        let Lifetime { ttl, is_clamped } = self.policy.of_load(kind, wish, fastrand::f64())?;
+        if is_clamped {
+            self.observer.record(Event::TtlClamped);
+        }
         match self.entry(value) {
-            Ok(entry) => Some(self.fill_with(entry, ttl)),
+            Ok(entry) => Some(Filling { entry, ttl }),
             Err(_) => {
                 self.observer.record(Event::Unencodable);
                 None
@@ -73,7 +65,10 @@ impl<V: Send + Sync + 'static> Values<V> {
         let entry = self.entry(Some(&value));
         // Where entries are bytes this is the last of the value. A panic was reported by the hook.
         drop(catch_unwind(AssertUnwindSafe(|| drop(value))));
-        Ok(self.fill_with(entry?, ttl))
+        Ok(Filling {
+            entry: entry?,
+            ttl: self.policy.spread(ttl, fastrand::f64()),
+        })
     }
 
     /// Reads an entry. Never panics.
@@ -89,11 +84,6 @@ impl<V: Send + Sync + 'static> Values<V> {
                 Err(_) => Err(Unreadable),
             },
         }
-    }
-
-    fn fill_with(&self, entry: Entry, ttl: Ttl) -> Filling {
-        let ttl = self.jitter.apply(ttl, fastrand::f64(), self.longest_ttl);
-        Filling { entry, ttl }
     }
 
     fn entry(&self, value: Option<&Arc<V>>) -> Result<Entry, BoxError> {
