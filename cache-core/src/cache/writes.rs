@@ -77,7 +77,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
 
     /// Removes `key`, so that no later read is answered with what was loaded before. Call it when
     /// the write to the database has committed; for several keys, of several caches, at once, see
-    /// [`Engine::invalidate`].
+    /// [`Engine::invalidate`](crate::Engine::invalidate).
     ///
     /// # Cancel safety
     ///

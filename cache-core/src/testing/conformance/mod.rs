@@ -13,29 +13,36 @@
 //!
 //! # Examples
 //!
-//! ```ignore
-//! struct Mine;
+//! With a backend of your own in place of `Memory`:
+//!
+//! ```
+//! use cache_core::testing::conformance::{self, Harness};
+//! use cache_memory::{ManualClock, Memory};
+//! use std::time::Duration;
+//!
+//! struct Mine(ManualClock);
 //!
 //! impl Harness for Mine {
-//!     type Backend = MyBackend;
+//!     type Backend = Memory;
 //!
-//!     async fn empty(&self) -> MyBackend {
-//!         MyBackend::connect_and_flush().await
+//!     async fn empty(&self) -> Memory {
+//!         let builder = Memory::builder().max_entries(10_000);
+//!         builder.clock(self.0.clone()).build().expect("a limit is set")
 //!     }
 //!
 //!     async fn advance(&self, by: Duration) {
-//!         tokio::time::sleep(by).await;
+//!         self.0.advance(by); // or wait, if its time cannot be moved
 //!     }
 //!
 //!     fn deadline(&self) -> Duration {
-//!         Duration::from_millis(500)
+//!         Duration::from_secs(5)
 //!     }
 //! }
 //!
-//! #[tokio::test]
-//! async fn conforms() {
-//!     conformance::run(&Mine).await;
-//! }
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! conformance::run(&Mine(ManualClock::default())).await;
+//! # });
+//! # Ok::<(), std::io::Error>(())
 //! ```
 #![expect(
     clippy::expect_used,
