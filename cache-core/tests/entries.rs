@@ -12,7 +12,9 @@ mod support;
 use std::{io, sync::Arc, time::Duration};
 
 use cache_core::{
-    BackendCall, Cache, ErrorKind, Event, Invalidation, Lookup, Put, codec::InProcess, testing::Act,
+    BackendCall, Cache, ErrorKind, Event, Invalidation, Lookup, Put,
+    codec::InProcess,
+    testing::{Act, Script, Scripted},
 };
 use tokio::{sync::Semaphore, time::sleep};
 
@@ -226,28 +228,54 @@ async fn an_invalidation_of_nothing_is_done() {
     .await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn of_two_puts_that_meet_the_earlier_is_superseded_and_the_key_is_left_to_the_next_load() {
+/// Two puts of one key meet. The first is held up after its `seize`, the second before its own;
+/// `first_ends_first` says which goes on first.
+async fn two_puts_meet(first_ends_first: bool) {
     on_stage(async |stage| {
-        let engine = stage.scripted_engine();
-        let (users, loads) = (users(&engine), Loads::default());
-        let gate = Arc::new(Semaphore::new(0));
+        let gates = [0, 1].map(|_| Arc::new(Semaphore::new(0)));
+        let [after_first, before_second] = gates.clone();
+        let second = Script::default();
         stage
             .script
-            .once(BackendCall::Seize, Act::GateAfter(Arc::clone(&gate)));
-        let earlier = tokio::spawn({
+            .once(BackendCall::Seize, Act::GateAfter(after_first));
+        second.nth(BackendCall::Seize, 1, Act::GateBefore(before_second));
+        let backend = Scripted::new(stage.scripted(), &second);
+        let engine = stage.builder(backend).build().unwrap();
+        let (users, loads) = (users(&engine), Loads::default());
+
+        let mut puts = Vec::new();
+        for value in ["earlier", "later"] {
             let users = users.clone();
-            async move { users.put(&1, "earlier".to_owned()).await }
-        });
-        settle().await;
-        users.put(&1, "later".to_owned()).await.unwrap();
-        gate.add_permits(1);
-        assert_eq!(earlier.await.unwrap().unwrap(), Put::Superseded);
+            puts.push(tokio::spawn(async move {
+                users.put(&1, value.to_owned()).await
+            }));
+            settle().await;
+        }
+        let [first, second] = gates;
+        let order = if first_ends_first {
+            [first, second]
+        } else {
+            [second, first]
+        };
+        for gate in order {
+            gate.add_permits(1);
+            settle().await;
+        }
+        for put in puts {
+            assert_eq!(put.await.unwrap().unwrap(), Put::Superseded);
+        }
         let found = users.get_or_load(&1, loads.value("loaded", SECOND)).await;
         assert_eq!(*found.unwrap().unwrap(), "loaded");
         assert_empty(&engine).await;
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_puts_that_meet_are_superseded_and_leave_the_key_to_the_next_load() {
+    for first_ends_first in [true, false] {
+        two_puts_meet(first_ends_first).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

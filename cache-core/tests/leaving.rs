@@ -110,3 +110,31 @@ async fn the_seats_of_those_who_left_do_not_pile_up() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_who_left_take_no_place_from_others() {
+    on_stage(async |stage| {
+        let engine = stage.builder(stage.memory.clone()).max_waiting(50);
+        let engine = engine.build().unwrap();
+        let users = users(&engine);
+        let mut impatient = Vec::new();
+        for _ in 0..50 {
+            let (users, loader) = (users.clone(), Loads::default().value("-", SECOND));
+            impatient.push(tokio::task::spawn_local(async move {
+                users.get_or_load(&1, loader).await
+            }));
+        }
+        settle().await;
+        assert_eq!(engine.census().await.waiting, 50);
+        for caller in impatient {
+            caller.abort();
+        }
+        settle().await;
+        assert_eq!(engine.census().await.waiting, 1, "that of the load");
+
+        let other = users.get_or_load(&2, Loads::default().value("other", SECOND));
+        assert_eq!(other.await.unwrap().unwrap().as_str(), "other");
+        assert_empty(&engine).await;
+    })
+    .await;
+}

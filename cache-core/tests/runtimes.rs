@@ -283,6 +283,32 @@ async fn a_miss_after_the_end_of_its_local_set_answers_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_the_end_of_its_local_set_a_write_leaves_no_old_value_and_owes_what_it_cannot() {
+    let (local, script) = (LocalSet::new(), Script::default());
+    let backend = Scripted::new(memory(), &script);
+    let engine = Engine::builder(backend).on_local_set(&local).build();
+    let engine = engine.unwrap();
+    let users = users(&engine);
+    local
+        .run_until(async { users.put(&1, "old".to_owned()).await.unwrap() })
+        .await;
+    drop(local);
+
+    let put = users.put(&1, "new".to_owned()).await;
+    assert_eq!(kind(put), Err(ErrorKind::Shutdown));
+    assert_eq!(
+        users.get(&1).await.unwrap(),
+        Lookup::Miss,
+        "not the old one"
+    );
+
+    script.once(BackendCall::Remove, Act::Fail);
+    assert_eq!(users.invalidate(&1).await, Invalidation::Queued);
+    let report = engine.shutdown(NOW).await;
+    assert_eq!(report.undelivered, 1, "nobody is left to deliver it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn callers_who_wait_when_their_local_set_ends_do_not_hang() {
     let local = LocalSet::new();
     let engine = Engine::builder(memory()).on_local_set(&local).build();

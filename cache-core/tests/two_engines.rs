@@ -377,10 +377,16 @@ async fn after_a_lost_lease_nothing_is_stored_and_who_comes_later_gets_a_load_of
 
 #[tokio::test(start_paused = true)]
 async fn an_extension_that_failed_is_tried_again_at_the_next_third() {
+    for act in [Act::Fail, Act::Hang] {
+        one_extension_does(act).await;
+    }
+}
+
+async fn one_extension_does(act: Act) {
     on_stage(async |stage| {
         let (left, right) = Process::two(&stage);
         let loads = Loads::new();
-        left.script.once(BackendCall::Extend, Act::Fail);
+        left.script.once(BackendCall::Extend, act);
         let holder = left.call(loads.value(HOLD + 500 * MS, "ann"));
         settle().await;
         let other = right.call(loads.value(MS, "bob"));

@@ -9,7 +9,10 @@ use std::{
 };
 
 use futures_util::{FutureExt, poll};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep},
+};
 
 use crate::{BackendCall, Error, ErrorKind, Event, observer::Observer};
 
@@ -55,8 +58,9 @@ pub(crate) async fn call<T>(
     answer
 }
 
-/// A timer, if there is a runtime that has some: tokio panics where it has none.
+/// A timer, if there is a runtime that has some. Whether it has, tokio tells only by a panic.
 fn timer(deadline: Duration) -> Option<Sleep> {
+    Handle::try_current().ok()?;
     catch_unwind(|| sleep(deadline)).ok()
 }
 

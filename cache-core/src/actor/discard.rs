@@ -4,12 +4,17 @@ use std::{
     any::Any,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
 };
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+
+use crate::Entry;
 
 /// Something to drop, and the runtime it came from, if any: its `Drop` may want to spawn.
 type Garbage = (Option<Handle>, Box<dyn Any + Send>);
@@ -23,16 +28,33 @@ static BIN: Mutex<Option<Sender<Garbage>>> = Mutex::new(None);
 /// runtime would be the place for it, but one that was dropped drops in place whatever is spawned
 /// on it, and one that nobody drives never does.
 pub(super) fn discard(runtime: Option<Handle>, garbage: impl Any + Send) {
-    let mut bin = BIN.lock();
-    if bin.is_none() {
-        *bin = start();
-    }
     let garbage: Garbage = (runtime, Box::new(garbage));
-    match &*bin {
+    match bin() {
         // The thread never ends, so nothing comes back.
         Some(bin) => drop(bin.send(garbage)),
         None => empty(garbage),
     }
+}
+
+/// Drops what was stored, on the thread of its own if it may be the last of a value.
+pub(super) fn discard_entry(runtime: Option<Handle>, entry: Option<Entry>) {
+    let Some(Entry::Decoded { value, .. }) = entry else {
+        return;
+    };
+    if Arc::strong_count(&value) == 1 {
+        discard(runtime, value);
+    } else {
+        // Others have it. If they drop it in this very moment, this is the last after all.
+        empty((runtime, Box::new(value)));
+    }
+}
+
+fn bin() -> Option<Sender<Garbage>> {
+    let mut bin = BIN.lock();
+    if bin.is_none() {
+        *bin = start();
+    }
+    bin.clone()
 }
 
 fn start() -> Option<Sender<Garbage>> {

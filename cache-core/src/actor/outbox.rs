@@ -16,6 +16,17 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 
 /// Removes `keys`; those that are not confirmed are queued. Runs on a shard's thread.
 pub(super) async fn remove(core: &Arc<Core>, keys: Vec<Key>) -> Invalidation {
+    let invalidation = remove_once(core, keys).await;
+    if invalidation == Invalidation::Queued && core.outbox.start() {
+        warn!("an invalidation could not be delivered and is queued");
+        tokio::task::spawn_local(deliver(Arc::clone(core), core.busy()));
+    }
+    invalidation
+}
+
+/// Removes `keys`; notes which are owed, and leaves it at that: for where no thread is left to
+/// make a second attempt.
+pub(super) async fn remove_once(core: &Core, keys: Vec<Key>) -> Invalidation {
     let confirmed = try_remove(core, &keys).await;
     let failed: Vec<Key> = keys
         .into_iter()
@@ -27,21 +38,8 @@ pub(super) async fn remove(core: &Arc<Core>, keys: Vec<Key>) -> Invalidation {
     }
     let config = &core.config;
     let until = Instant::now() + config.longest_ttl + config.load_timeout;
-    if core.outbox.push(failed, until) {
-        warn!("an invalidation could not be delivered and is queued");
-        tokio::task::spawn_local(deliver(Arc::clone(core), core.busy()));
-    }
+    core.outbox.owe(failed, until);
     Invalidation::Queued
-}
-
-/// Removes `keys` without a second attempt: there is no thread left to make it.
-pub(super) async fn remove_once(core: &Core, keys: &[Key]) -> Invalidation {
-    let confirmed = try_remove(core, keys).await;
-    if confirmed.into_iter().all(|confirmed| confirmed) {
-        Invalidation::Done
-    } else {
-        Invalidation::Queued
-    }
 }
 
 /// Removes `keys`; says for each whether the store confirmed.

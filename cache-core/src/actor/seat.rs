@@ -94,13 +94,13 @@ struct Content {
     loader: Option<Box<dyn Loader>>,
     runtime: Handle,
     inside: Option<Inside>,
-    /// Held as long as the seat is: one whose caller has left is still one.
-    _admitted: Option<Admitted>,
+    admitted: Option<Admitted>,
 }
 
 /// The caller's end of a seat.
 pub(crate) struct Waiting {
     answer: oneshot::Receiver<Answer>,
+    admitted: Option<Admitted>,
     inside: Option<(Arc<Core>, SeatId)>,
 }
 
@@ -123,10 +123,11 @@ impl Seat {
             loader: Some(loader),
             runtime,
             inside,
-            _admitted: admitted,
+            admitted: admitted.clone(),
         }));
         let waiting = Waiting {
             answer,
+            admitted,
             inside: inside.map(|inside| (Arc::clone(core), inside.seat)),
         };
         (seat, waiting)
@@ -153,6 +154,14 @@ impl Seat {
     /// What this caller's cache knows about its values, as long as the loader is here.
     pub(crate) fn values(&self) -> Option<Arc<dyn ValueOps>> {
         Some(self.0.as_ref()?.loader.as_ref()?.values())
+    }
+
+    /// This caller leads its flight from now on.
+    pub(crate) fn lead(&self) {
+        let content = self.0.as_ref();
+        if let Some(admitted) = content.and_then(|content| content.admitted.as_ref()) {
+            admitted.lead();
+        }
     }
 
     pub(crate) fn take_loader(&mut self) -> Option<Box<dyn Loader>> {
@@ -207,6 +216,9 @@ impl Drop for Waiting {
         // First the channel, then the edge: a shard that still finds the channel open, under the
         // lock of the graph, adds its edge before it is removed here.
         self.answer.close();
+        if let Some(admitted) = &self.admitted {
+            admitted.leave();
+        }
         if let Some((core, seat)) = &self.inside {
             core.waits.lock().end(*seat);
         }

@@ -39,7 +39,10 @@ impl Shard {
         if !seat.is_occupied() {
             // Nobody waits here: it needs no load, and none is begun for it.
         } else if seat.is_inside() {
-            self.seat_inside(key, cache, seat, FlightTable::join);
+            self.seat_inside(key, cache, vec![seat], |table, mut accepted| {
+                let seat = accepted.pop()?;
+                Some(table.join(key, cache, seat))
+            });
         } else {
             self.table.join(key, cache, seat);
         }
@@ -48,48 +51,62 @@ impl Shard {
     /// Seats callers again, unless they would wait for themselves now.
     fn move_on(&mut self, key: &Key, cache: CacheId, mut rest: VecDeque<Seated<Seat>>) {
         rest.retain(|seated| seated.seat.is_occupied());
-        // Those inside a load are looked at one by one; the others may be many.
         let (inside, others): (VecDeque<_>, VecDeque<_>) =
             rest.into_iter().partition(|seated| seated.seat.is_inside());
         if !others.is_empty() {
             self.table.move_on(key, cache, others);
         }
-        for seated in inside {
-            self.seat_inside(key, cache, seated, |table, key, cache, seated| {
-                table.move_on(key, cache, VecDeque::from([seated]))
+        if !inside.is_empty() {
+            self.seat_inside(key, cache, inside.into(), |table, accepted| {
+                let accepted = VecDeque::from(accepted);
+                (!accepted.is_empty()).then(|| table.move_on(key, cache, accepted))
             });
         }
     }
 
-    /// Seats a caller who is inside a load, if that closes no circle.
+    /// Seats callers who are inside loads by `join`, except those for whom that closes a circle.
     fn seat_inside<T: AsRef<Seat> + Into<Seat>>(
         &mut self,
         key: &Key,
         cache: CacheId,
-        seat: T,
-        join: impl FnOnce(&mut FlightTable<Seat>, &Key, CacheId, T) -> FlightId,
+        seats: Vec<T>,
+        join: impl FnOnce(&mut FlightTable<Seat>, Vec<T>) -> Option<FlightId>,
     ) {
+        let mut accepted = Vec::with_capacity(seats.len());
+        let mut edges = Vec::with_capacity(seats.len());
+        let mut refused = Vec::new();
         // One step under the lock: another shard may be about to close the other half of a circle,
-        // and a caller who leaves removes its edge.
+        // and a caller who leaves removes its edge. Seats that are accepted together do not change
+        // what is reached from where they go.
         let mut waits = self.core.waits.lock();
-        let Some(inside) = seat.as_ref().inside() else {
-            return;
-        };
         let prospect = self.table.prospect(key, cache);
-        if waits.would_close(inside.load, &prospect) {
-            drop(waits);
+        let reached = waits.reached(&prospect);
+        for seat in seats {
+            match seat.as_ref().inside() {
+                None => {}
+                Some(inside) if reached.contains(&inside.load) => refused.push(seat),
+                Some(inside) => {
+                    edges.push(inside);
+                    accepted.push(seat);
+                }
+            }
+        }
+        if let Some(joined) = join(&mut self.table, accepted) {
+            for inside in edges {
+                waits.wait(inside.seat, inside.load, joined);
+            }
+            if !prospect.is_empty() && !prospect.contains(&joined) {
+                waits.hold(joined, &prospect);
+                self.held.insert(joined);
+            }
+        }
+        drop(waits);
+        for seat in refused {
             let error = Error::new(
                 ErrorKind::Recursive,
                 "the loader waits, directly or through other loads, for its own key",
             );
             seat.into().answer(Err(error), Origin::OthersLoad);
-            return;
-        }
-        let joined = join(&mut self.table, key, cache, seat);
-        waits.wait(inside.seat, inside.load, joined);
-        if !prospect.is_empty() && !prospect.contains(&joined) {
-            waits.hold(joined, &prospect);
-            self.held.insert(joined);
         }
     }
 

@@ -59,9 +59,7 @@ impl Shards {
     ) -> Result<(), Error> {
         let shard = self.shard_of(key)?;
         #[cfg(feature = "testing")]
-        self.core
-            .messages
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.core.count_message();
         shard.do_send(Join {
             key: key.clone(),
             cache,

@@ -12,12 +12,12 @@ use tokio::{
 
 use super::{
     Filling, Shards, call,
-    discard::discard,
+    discard::discard_entry,
     outbox,
     shard::{BeginPut, Doom, DoomAll, EndPut, IsPutGood, Shard},
 };
 use crate::{
-    BackendCall, Entry, Error, ErrorKind, Event, Fill, Invalidation, Key, Lease, engine::Core,
+    BackendCall, Error, ErrorKind, Event, Fill, Invalidation, Key, Lease, engine::Core,
     flight::PutId, observer::Observer,
 };
 
@@ -29,6 +29,8 @@ async fn detached<T: Send + 'static>(
 ) -> Option<T> {
     let (done, result) = oneshot::channel();
     let busy = shards.core().busy();
+    #[cfg(feature = "testing")]
+    shards.core().count_message();
     shards.thread(index).spawn(async move {
         let result = task.await;
         drop(busy);
@@ -69,7 +71,7 @@ pub(crate) async fn invalidate(shards: &Shards, keys: Vec<Key>) -> Invalidation 
     match detached(shards, index, task).await {
         Some(invalidation) => invalidation,
         // No thread, no flights: what is left is the store.
-        None => outbox::remove_once(shards.core(), &keys).await,
+        None => outbox::remove_once(shards.core(), keys).await,
     }
 }
 
@@ -129,25 +131,15 @@ pub(crate) async fn put(
             // the last of a value, whose drop is the user's code.
             let kept = filling.as_ref().ok().map(|filling| filling.entry.clone());
             let stored = put.run(filling).await;
-            if kept.as_ref().is_some_and(is_last) {
-                discard(runtime, kept);
-            }
+            discard_entry(runtime, kept);
             stored
         };
         if let Some(stored) = detached(shards, index, task).await {
             return stored;
         }
     }
-    outbox::remove_once(core, &[key]).await;
+    outbox::remove_once(core, vec![key]).await;
     Err(ended())
-}
-
-/// Whether no other has the value of `entry`.
-fn is_last(entry: &Entry) -> bool {
-    match entry {
-        Entry::Decoded { value, .. } => Arc::strong_count(value) == 1,
-        Entry::Absent | Entry::Encoded(_) => false,
-    }
 }
 
 /// One put.

@@ -151,7 +151,7 @@ async fn wait<V>(
     }
     Err(Error::new(
         ErrorKind::Abandoned,
-        "the load vanished with its actor, and the loader with it",
+        "the load vanished with its actor",
     ))
 }
 

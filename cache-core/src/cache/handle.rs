@@ -4,8 +4,8 @@ use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
 
 use super::{call, lookup::Lookup, values::Values};
 use crate::{
-    BackendCall, BoxError, CacheKey, Engine, Entry, Error, ErrorKind, Event, Key, KeyBuf, KeyFor,
-    Load, Peek, Policy, actor,
+    BackendCall, BoxError, CacheKey, Engine, Entry, Error, Event, Key, KeyBuf, KeyFor, Load, Peek,
+    Policy, actor,
 };
 
 /// A typed view of an engine: values of type `V` under keys of type `K`.
@@ -60,8 +60,9 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](ErrorKind::Unavailable) if the backend did not answer,
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the key is too long.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the backend did not answer,
+    /// [`NoRuntime`](crate::ErrorKind::NoRuntime) if it has to be awaited outside any tokio runtime with
+    /// timers, [`InvalidInput`](crate::ErrorKind::InvalidInput) if the key is too long.
     ///
     /// # Cancel safety
     ///
@@ -139,15 +140,15 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     ///
     /// # Errors
     ///
-    /// - [`Loader`](ErrorKind::Loader): the loader's error, shared by all who waited;
-    ///   [`Error::loader_error`] gives it back. [`Panicked`](ErrorKind::Panicked) and
-    ///   [`LoadTimeout`](ErrorKind::LoadTimeout) likewise. The next caller loads again.
-    /// - [`Recursive`](ErrorKind::Recursive): called inside a load that it would wait for.
-    /// - [`Overloaded`](ErrorKind::Overloaded): too many callers wait already.
-    /// - [`Abandoned`](ErrorKind::Abandoned): the load vanished and nobody had a loader left.
-    /// - [`NoRuntime`](ErrorKind::NoRuntime): a miss outside any tokio runtime.
-    /// - [`InvalidInput`](ErrorKind::InvalidInput): the key is too long.
-    /// - [`Shutdown`](ErrorKind::Shutdown): a miss after the engine was shut down.
+    /// - [`Loader`](crate::ErrorKind::Loader): the loader's error, shared by all who waited;
+    ///   [`Error::loader_error`] gives it back. [`Panicked`](crate::ErrorKind::Panicked) and
+    ///   [`LoadTimeout`](crate::ErrorKind::LoadTimeout) likewise. The next caller loads again.
+    /// - [`Recursive`](crate::ErrorKind::Recursive): called inside a load that it would wait for.
+    /// - [`Overloaded`](crate::ErrorKind::Overloaded): too many callers wait already.
+    /// - [`Abandoned`](crate::ErrorKind::Abandoned): the load vanished and nobody had a loader left.
+    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): a miss outside any tokio runtime.
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): the key is too long.
+    /// - [`Shutdown`](crate::ErrorKind::Shutdown): a miss after the engine was shut down.
     ///
     /// A backend that does not answer is not an error: the loader runs, once for all who wait in
     /// this process, and its answer is not stored.
@@ -198,7 +199,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     fn peek<Q: KeyFor<K> + ?Sized>(&self, key: &Q) -> Result<Known<V>, Error> {
         let mut buf = self.key_buf();
         key.write_key(&mut buf);
-        Ok(self.peek_text(buf.text().ok_or_else(too_long)?))
+        Ok(self.peek_text(buf.text().ok_or_else(|| buf.flaw())?))
     }
 
     fn peek_text(&self, text: &[u8]) -> Known<V> {
@@ -216,7 +217,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     pub(super) fn write<Q: KeyFor<K> + ?Sized>(&self, key: &Q) -> Result<Key, Error> {
         let mut buf = self.key_buf();
         key.write_key(&mut buf);
-        buf.text().map(Key::new).ok_or_else(too_long)
+        buf.text().map(Key::new).ok_or_else(|| buf.flaw())
     }
 
     fn key_buf(&self) -> KeyBuf {
@@ -294,13 +295,6 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
             Event::NegativeHit
         });
     }
-}
-
-fn too_long() -> Error {
-    Error::new(
-        ErrorKind::InvalidInput,
-        "the key is too long: shorten it, or raise the engine's `max_key_len`",
-    )
 }
 
 impl<K: ?Sized, V> Clone for Cache<K, V> {

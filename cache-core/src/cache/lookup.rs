@@ -45,7 +45,7 @@ impl<V> Clone for Lookup<V> {
 )]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Put {
-    /// The value was stored. (An earlier put of the key that this one met may remove it again.)
+    /// The value was stored.
     Stored,
     /// Another write or invalidation of the key met this one: the key is left to the next load.
     Superseded,

@@ -14,8 +14,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// its answer afterwards; then the value is stored under that lease. In between, readers see
     /// a miss. It is sent once and never repeated.
     ///
-    /// Two puts, or a put and an invalidation, of one key that meet in this engine leave the key
-    /// to the next load, and the earlier answers [`Put::Superseded`]. Of two puts that did not
+    /// Puts of one key that meet in this engine all answer [`Put::Superseded`] and leave the key to
+    /// the next load, and so does a put that meets a later invalidation. Of two puts that did not
     /// overlap, the last to reach the store wins, whatever the order of their commits: where
     /// several processes write a key, use [`invalidate`](Self::invalidate).
     ///
@@ -93,6 +93,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         filling: Result<actor::Filling, Error>,
         called: Instant,
     ) -> Result<Put, Error> {
+        let _busy = self.engine.inner.core.busy();
         if self.engine.inner.core.is_shut_down() {
             actor::invalidate(&self.engine.inner.shards, vec![key]).await;
             return Err(Error::new(ErrorKind::Shutdown, "the engine was shut down"));

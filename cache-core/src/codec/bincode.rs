@@ -9,7 +9,14 @@ use crate::BoxError;
 
 const FORMAT: u8 = 0x01;
 
+/// A payload may say that a string is as long as it likes, and bincode makes room for it before it
+/// looks further: without a limit, ten bytes of rubbish end the process.
+const LIMIT: usize = 256 << 20;
+
 /// Bincode 2.0.1, its standard configuration, behind the format byte `0x01`.
+///
+/// A value may take 256 MiB, written or in memory; what is larger is not encoded, and what claims
+/// to be is not decoded.
 ///
 /// The bincode project has ended, and its release 3.0.0 does not compile, on purpose; 2.0.1 is the
 /// last that works and is pinned. `Postcard` is the maintained choice for a compact payload.
@@ -20,18 +27,26 @@ const FORMAT: u8 = 0x01;
 )]
 pub struct Bincode;
 
+/// The value is larger than the codec's limit.
+#[derive(Debug, thiserror::Error)]
+#[error("the value is larger than 256 MiB")]
+struct TooLarge;
+
 impl<V: Serialize + DeserializeOwned> Codec<V> for Bincode {
     const ENCODES: bool = true;
 
     fn encode(&self, value: &V, mut out: &mut dyn io::Write) -> Result<(), BoxError> {
         out.write_all(&[FORMAT])?;
-        bincode::serde::encode_into_std_write(value, &mut out, bincode::config::standard())?;
+        let config = bincode::config::standard();
+        if bincode::serde::encode_into_std_write(value, &mut out, config)? > LIMIT {
+            return Err(TooLarge.into());
+        }
         Ok(())
     }
 
     fn decode(&self, payload: &[u8]) -> Result<V, BoxError> {
         let body = strip_format(payload, FORMAT)?;
-        let config = bincode::config::standard();
+        let config = bincode::config::standard().with_limit::<LIMIT>();
         let (value, read) = bincode::serde::decode_from_slice(body, config)?;
         if read < body.len() {
             return Err(TrailingBytes.into());

@@ -83,6 +83,32 @@ proptest! {
     }
 }
 
+#[test]
+fn a_length_that_no_memory_could_hold_is_an_error() {
+    // In bincode a byte of 253 announces eight bytes of length, in postcard a length is a varint.
+    let claims = [
+        [&[0x01, 253][..], &(1_u64 << 46).to_le_bytes()].concat(),
+        [&[0x02][..], &[0xff; 6], &[0x0f]].concat(),
+    ];
+    fn refuses<V>(codec: &impl Codec<V>, claims: &[Vec<u8>]) {
+        for payload in claims {
+            assert!(codec.decode(payload).is_err(), "{payload:?}");
+        }
+    }
+    fn all_refuse<V: Serialize + DeserializeOwned + 'static>(claims: &[Vec<u8>]) {
+        refuses::<V>(&Json, claims);
+        #[cfg(feature = "bincode")]
+        refuses::<V>(&Bincode, claims);
+        #[cfg(feature = "postcard")]
+        refuses::<V>(&Postcard, claims);
+    }
+    all_refuse::<String>(&claims);
+    all_refuse::<Vec<u8>>(&claims);
+    all_refuse::<Vec<u64>>(&claims);
+    all_refuse::<Vec<String>>(&claims);
+    all_refuse::<std::collections::HashMap<u64, String>>(&claims);
+}
+
 #[cfg(all(feature = "bincode", feature = "postcard"))]
 #[test]
 fn one_codecs_payload_is_unreadable_to_another() {

@@ -104,8 +104,9 @@ impl EngineBuilder {
 
     /// Sets how many callers may wait for loads at once. Default: 262,144.
     ///
-    /// Further ones get [`Overloaded`](crate::ErrorKind::Overloaded) at once. Calls from inside a
-    /// load wait under the permit of the call they serve.
+    /// Further ones get [`Overloaded`](crate::ErrorKind::Overloaded) at once. A caller who leaves
+    /// counts no more, unless it brought the loader that runs: then until the load ends. Calls
+    /// from inside a load wait under the permit of the call they serve.
     pub fn max_waiting(mut self, callers: usize) -> Self {
         self.config.max_waiting = callers;
         self

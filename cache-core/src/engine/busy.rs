@@ -16,7 +16,7 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::Acquire)
+        self.count.load(Ordering::SeqCst)
     }
 
     pub(super) async fn idle(&self) {
@@ -36,14 +36,14 @@ pub(crate) struct Busy(Arc<Work>);
 
 impl Busy {
     pub(super) fn new(work: Arc<Work>) -> Self {
-        work.count.fetch_add(1, Ordering::AcqRel);
+        work.count.fetch_add(1, Ordering::SeqCst);
         Self(work)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.count.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.ended.notify_waiters();
         }
     }

@@ -32,7 +32,7 @@ pub(crate) struct Core {
     shut_down: AtomicBool,
     ids: AtomicU64,
     #[cfg(feature = "testing")]
-    pub(crate) messages: AtomicU64,
+    pub(super) messages: AtomicU64,
 }
 
 impl Core {
@@ -63,6 +63,12 @@ impl Core {
         SeatId(self.next_id())
     }
 
+    /// Counts what a caller sends to the threads of the shards.
+    #[cfg(feature = "testing")]
+    pub(crate) fn count_message(&self) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Says that some background work runs, until the answer is dropped.
     pub(crate) fn busy(&self) -> Busy {
         Busy::new(Arc::clone(&self.work))
@@ -78,12 +84,14 @@ impl Core {
         self.work.count()
     }
 
+    /// Whether the engine was shut down. Asked by who is [`busy`](Self::busy) already, so that a
+    /// shutdown that is not seen here waits for them: both orders are sequentially consistent.
     pub(crate) fn is_shut_down(&self) -> bool {
-        self.shut_down.load(Ordering::Acquire)
+        self.shut_down.load(Ordering::SeqCst)
     }
 
     pub(super) fn shut_down(&self) {
-        self.shut_down.store(true, Ordering::Release);
+        self.shut_down.store(true, Ordering::SeqCst);
         self.outbox.close();
     }
 }

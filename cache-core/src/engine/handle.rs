@@ -48,7 +48,8 @@ pub enum Invalidation {
     /// background, with a pause of 1 second doubling to 60, until it is confirmed, or until
     /// nothing older can exist: the longest TTL plus the load timeout. Until then reads may still
     /// be answered with the old entry. When the engine is shut down, or its last handle is dropped,
-    /// it is tried once more; after that, and if the process ends, it is lost.
+    /// it is tried once more; after that, if the engine's threads have ended, and if the process
+    /// ends, it is lost.
     Queued,
 }
 

@@ -43,14 +43,18 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Queues `keys`; `true` if a task is to be started that delivers.
-    pub(crate) fn push(&self, keys: Vec<Key>, until: Instant) -> bool {
+    /// Notes that the removal of `keys` is owed.
+    pub(crate) fn owe(&self, keys: Vec<Key>, until: Instant) {
         let mut state = self.state.lock();
         let number = state.next_number;
         state.next_number += 1;
         let owed = Owed { until, number };
         state.owed.extend(keys.into_iter().map(|key| (key, owed)));
-        !std::mem::replace(&mut state.delivering, true)
+    }
+
+    /// Whether a task that delivers is to be started: if there is none, and it is not too late.
+    pub(crate) fn start(&self) -> bool {
+        !*self.closed.borrow() && !std::mem::replace(&mut self.state.lock().delivering, true)
     }
 
     /// What is owed at `now`; `None` if nothing is left, and the task that asked ends.
@@ -101,29 +105,35 @@ mod tests {
         let now = Instant::now();
         let until = now + Duration::from_secs(1);
         let key = Key::new(b"k");
-        assert!(
-            outbox.push(vec![key.clone()], until),
-            "the first starts the task"
-        );
+        outbox.owe(vec![key.clone()], until);
+        assert!(outbox.start(), "the first starts the task");
         let first = outbox.owed(now).unwrap();
-        assert!(!outbox.push(vec![key.clone()], until), "one task is enough");
+        outbox.owe(vec![key.clone()], until);
+        assert!(!outbox.start(), "one task is enough");
 
         outbox.settle(&key, first[0].1);
         let second = outbox.owed(now).unwrap();
         outbox.settle(&key, second[0].1);
         assert_eq!(outbox.owed(now), None);
-        assert!(
-            outbox.push(vec![key], until),
-            "the task that found nothing has ended"
-        );
+        outbox.owe(vec![key], until);
+        assert!(outbox.start(), "the task that found nothing has ended");
     }
 
     #[test]
     fn nothing_is_owed_once_nothing_older_can_exist() {
         let outbox = Outbox::default();
         let now = Instant::now();
-        outbox.push(vec![Key::new(b"k")], now + Duration::from_secs(1));
+        outbox.owe(vec![Key::new(b"k")], now + Duration::from_secs(1));
         assert!(outbox.owed(now + Duration::from_millis(999)).is_some());
         assert_eq!(outbox.owed(now + Duration::from_secs(1)), None);
+    }
+
+    #[test]
+    fn a_closed_outbox_starts_nothing_and_still_counts() {
+        let outbox = Outbox::default();
+        outbox.close();
+        outbox.owe(vec![Key::new(b"k")], Instant::now());
+        assert!(!outbox.start());
+        assert_eq!(outbox.len(), 1);
     }
 }

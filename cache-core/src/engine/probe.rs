@@ -47,7 +47,7 @@ impl Engine {
         census
     }
 
-    /// How many messages were sent to this engine's shards by callers.
+    /// How many messages callers have sent to the threads of this engine's shards.
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.inner.core.messages.load(Ordering::Relaxed)

@@ -22,13 +22,15 @@ struct Put {
 }
 
 impl Puts {
-    /// Begins a put of `key`, dooming those in flight.
+    /// Begins a put of `key`. If it meets others, all of them are doomed, this one too: nobody
+    /// knows which of them was committed last.
     pub(super) fn begin(&mut self, key: &Key) -> PutId {
         self.doom(key);
         let id = PutId(self.next_id);
         self.next_id += 1;
-        let put = Put { id, doomed: false };
-        self.by_key.entry(key.clone()).or_default().push(put);
+        let puts = self.by_key.entry(key.clone()).or_default();
+        let doomed = !puts.is_empty();
+        puts.push(Put { id, doomed });
         id
     }
 
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_later_put_dooms_the_earlier_and_stays_good_itself() {
+    fn puts_that_meet_are_all_doomed_and_one_alone_is_good() {
         let mut puts = Puts::default();
         let key = Key::new(b"k");
         let first = puts.begin(&key);
@@ -83,15 +85,18 @@ mod tests {
 
         let second = puts.begin(&key);
         assert!(!puts.is_good(&key, first));
-        assert!(puts.is_good(&key, second));
-
-        puts.doom(&key);
         assert!(!puts.is_good(&key, second));
-
         puts.end(&key, first);
+        assert!(!puts.is_good(&key, second), "what it met it has met");
         puts.end(&key, second);
         assert_eq!(puts.len(), 0);
-        assert!(!puts.is_good(&key, second), "an ended put is not good");
+
+        let third = puts.begin(&key);
+        assert!(puts.is_good(&key, third));
+        puts.doom(&key);
+        assert!(!puts.is_good(&key, third));
+        puts.end(&key, third);
+        assert!(!puts.is_good(&key, third), "an ended put is not good");
     }
 
     #[test]

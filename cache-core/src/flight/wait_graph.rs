@@ -30,15 +30,13 @@ struct Call {
 }
 
 impl WaitGraph {
-    /// Whether `load` would wait for itself if it waited for one of `flights`.
-    pub(crate) fn would_close(&self, load: FlightId, flights: &[FlightId]) -> bool {
+    /// All that `flights` are, and wait for, directly or through others. A load that is among
+    /// them would wait for itself if it waited for one of `flights`.
+    pub(crate) fn reached(&self, flights: &[FlightId]) -> HashSet<FlightId> {
         let mut to_visit = flights.to_vec();
-        let mut visited = HashSet::new();
+        let mut reached = HashSet::new();
         while let Some(flight) = to_visit.pop() {
-            if flight == load {
-                return true;
-            }
-            if !visited.insert(flight) {
+            if !reached.insert(flight) {
                 continue;
             }
             for call in self.by_load.get(&flight).into_iter().flatten() {
@@ -46,7 +44,7 @@ impl WaitGraph {
             }
             to_visit.extend(self.holders.get(&flight).into_iter().flatten());
         }
-        false
+        reached
     }
 
     /// Notes that the call `seat`, made inside `load`, waits for `joined`, and for nothing else.
@@ -224,7 +222,7 @@ mod tests {
             let named: Vec<_> = others.iter().map(|other| ids[*other]).collect();
             for (load, id) in ids.iter().enumerate() {
                 prop_assert_eq!(
-                    graph.would_close(*id, &named),
+                    graph.reached(&named).contains(id),
                     model.would_close(load, &others)
                 );
             }
@@ -247,7 +245,7 @@ mod tests {
                     Step::End { .. } | Step::Begun { .. } => (0, Vec::new()),
                 };
                 let named: Vec<_> = to.iter().map(|flight| ids[*flight]).collect();
-                if !graph.would_close(ids[from], &named) {
+                if !graph.reached(&named).contains(&ids[from]) {
                     take(&mut graph, &mut model, &ids, step);
                 }
                 for (flight, reached) in model.reach().iter().enumerate() {

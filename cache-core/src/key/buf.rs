@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+#[cfg(feature = "actor")]
+use crate::{Error, ErrorKind};
+
 /// What fits on the stack; longer keys move to the heap.
 const INLINE: usize = 128;
 
@@ -18,6 +21,7 @@ pub struct KeyBuf {
     len: usize,
     limit: usize,
     overflowed: bool,
+    unwritable: bool,
 }
 
 impl KeyBuf {
@@ -31,6 +35,7 @@ impl KeyBuf {
             len: 0,
             limit,
             overflowed: false,
+            unwritable: false,
         };
         buf.push_str(prefix);
         buf
@@ -51,8 +56,8 @@ impl KeyBuf {
     /// Appends the [`Display`](fmt::Display) text of `part`.
     pub fn push_display(&mut self, part: impl fmt::Display) {
         if fmt::write(self, format_args!("{part}")).is_err() {
-            // A `Display` that fails has written something else than its text.
-            self.overflowed = true;
+            // What it has written is not its text.
+            self.unwritable = true;
         }
     }
 
@@ -97,6 +102,17 @@ impl KeyBuf {
         self.len = self.spilled.len();
     }
 
+    /// Why there is no text.
+    #[cfg(feature = "actor")]
+    pub(crate) fn flaw(&self) -> Error {
+        let text = if self.unwritable {
+            "the key could not be written: its `Display` failed"
+        } else {
+            "the key is too long: shorten it, or raise the engine's `max_key_len`"
+        };
+        Error::new(ErrorKind::InvalidInput, text)
+    }
+
     #[inline]
     fn written(&self) -> &[u8] {
         if self.spilled.is_empty() {
@@ -106,11 +122,11 @@ impl KeyBuf {
         }
     }
 
-    /// The text, or `None` if it was longer than the limit.
+    /// The text, or `None` if it was longer than the limit or could not be written.
     #[inline]
     #[must_use]
     pub fn text(&self) -> Option<&[u8]> {
-        (!self.overflowed).then(|| self.written())
+        (!self.overflowed && !self.unwritable).then(|| self.written())
     }
 }
 

@@ -128,9 +128,9 @@ async fn a_put_says_what_became_of_it() {
         stage.script.once(BackendCall::Seize, Act::Late(SECOND / 2));
         let (earlier, later) = tokio::join!(put(), put());
         assert_eq!(earlier.unwrap(), Put::Superseded);
-        assert_eq!(later.unwrap(), Put::Stored);
-        assert_eq!(counted.of(Event::FillSuperseded), 1);
-        assert_eq!(counted.of(Event::FillStored), 2);
+        assert_eq!(later.unwrap(), Put::Superseded);
+        assert_eq!(counted.of(Event::FillSuperseded), 2);
+        assert_eq!(counted.of(Event::FillStored), 1);
 
         stage.script.once(BackendCall::Seize, Act::Fail);
         put().await.unwrap_err();

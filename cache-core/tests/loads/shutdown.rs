@@ -39,6 +39,29 @@ async fn a_shutdown_waits_for_running_loads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_load_that_a_shutdown_waits_for_may_still_load_what_it_needs() {
+    on_stage(async |stage| {
+        let engine = stage.engine();
+        let users = users(&engine);
+        let load = caller(&users, 1, {
+            let users = users.clone();
+            move || async move {
+                sleep(SECOND).await;
+                let inner = Loads::default().value("inner", SECOND);
+                let inner = users.get_or_load(&2, inner).await?;
+                Ok::<_, cache_core::Error>(inner.map(|inner| format!("outer of {inner}")))
+            }
+        });
+        settle().await;
+        let report = engine.shutdown(5 * SECOND).await;
+        assert_eq!((report.still_running, report.undelivered), (0, 0));
+        assert_eq!(text(load.await.unwrap()), "outer of inner");
+        assert_empty(&engine).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_reports_what_still_runs_at_its_deadline() {
     on_stage(async |stage| {
         let engine = stage.engine();

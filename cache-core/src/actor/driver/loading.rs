@@ -2,13 +2,13 @@
 
 use std::future::pending;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Driver, abandoned, timed_out};
 use crate::{
     BackendCall, ErrorKind, Event, Extend, Lease, LoadOutcome,
     actor::{
-        Report,
+        Report, call,
         load::{self, Remote},
         shard::LostLease,
     },
@@ -101,10 +101,15 @@ impl Driver {
     /// Renews `lease` at each third of its hold; returns when it is lost.
     async fn keep(&self, lease: Lease) {
         let hold = self.core.config.lease_hold;
+        let mut next = Instant::now();
         loop {
-            sleep(hold / 3).await;
+            next += hold / 3;
+            sleep_until(next).await;
             let extend = self.core.backend.extend(&self.key, lease, hold);
-            if let Ok(Extend::Lost) = self.call(BackendCall::Extend, extend).await {
+            // One that is not answered must not use up the time of the next.
+            let deadline = self.core.config.backend_deadline.min(hold / 3);
+            let extended = call(BackendCall::Extend, deadline, &self.observer, extend).await;
+            if let Ok(Extend::Lost) = extended {
                 return;
             }
         }

@@ -49,6 +49,7 @@ impl Driver {
         id: FlightId,
         leader: Seat,
     ) -> Self {
+        leader.lead();
         let observer = leader
             .values()
             .map_or(Observer::Nobody, |values| values.observer().clone());
@@ -121,6 +122,7 @@ impl Driver {
         };
         match self.shard.send(promote).await {
             Ok(Some(seat)) => {
+                seat.lead();
                 self.leaders.push(seat);
                 true
             }

@@ -26,6 +26,22 @@ pub(super) enum WritingAt {
     Return,
 }
 
+impl Writing {
+    /// Whether this is a put of `key` that has begun.
+    fn is_put_of(self, key: usize) -> bool {
+        self.key == key
+            && match self.at {
+                WritingAt::Seize(..)
+                | WritingAt::Seized(..)
+                | WritingAt::Fill(..)
+                | WritingAt::RemovePut(_) => true,
+                WritingAt::Doom | WritingAt::Remove | WritingAt::BeginPut | WritingAt::Return => {
+                    false
+                }
+            }
+    }
+}
+
 impl World {
     pub(super) fn doomed(&mut self, key: usize) {
         self.dooms[key] += 1;
@@ -53,9 +69,12 @@ impl World {
                 WritingAt::Return
             }
             WritingAt::BeginPut => {
+                let meets = self.writing.iter().any(|other| other.is_put_of(key));
                 let put = self.table.begin_put(&text);
                 self.doomed(key);
-                WritingAt::Seize(put, self.dooms[key])
+                // One that meets another is doomed from the start.
+                let dooms = if meets { 0 } else { self.dooms[key] };
+                WritingAt::Seize(put, dooms)
             }
             WritingAt::Seize(put, dooms) => {
                 self.store[key].value = None;
