@@ -16,7 +16,14 @@ pub(crate) enum Observer {
 }
 
 impl Observer {
+    #[inline]
     pub(crate) fn record(&self, event: Event) {
+        if self.listens() {
+            self.tell(event);
+        }
+    }
+
+    fn tell(&self, event: Event) {
         // A recorder is the user's code, and is called where a panic would harm others.
         let recorded = match self {
             Self::Nobody => return,
@@ -27,6 +34,7 @@ impl Observer {
     }
 
     /// Whether anybody listens: what costs something to find out need not be found out else.
+    #[inline]
     pub(crate) fn listens(&self) -> bool {
         !matches!(self, Self::Nobody)
     }

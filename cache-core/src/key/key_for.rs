@@ -18,6 +18,7 @@ pub trait KeyFor<K: ?Sized>: Sync {
 macro_rules! integers {
     ($($integer:ty),*) => {$(
         impl KeyFor<$integer> for $integer {
+            #[inline]
             fn write_key(&self, buf: &mut KeyBuf) {
                 buf.push_integer(*self);
             }
