@@ -50,9 +50,14 @@ type Loaded = Result<String, io::Error>;
 
 impl Process {
     fn new(stage: &Stage) -> Self {
+        Self::with_deadline(stage, Duration::from_secs(1))
+    }
+
+    fn with_deadline(stage: &Stage, backend_deadline: Duration) -> Self {
         let script = Script::default();
         let store = Scripted::new(stage.memory.clone(), &script);
         let builder = stage.builder(store).lease_hold(HOLD);
+        let builder = builder.backend_deadline(backend_deadline);
         let engine = builder.lease_wait(LEASE_WAIT).build().unwrap();
         let users = users(&engine);
         Self {
@@ -378,13 +383,16 @@ async fn after_a_lost_lease_nothing_is_stored_and_who_comes_later_gets_a_load_of
 #[tokio::test(start_paused = true)]
 async fn an_extension_that_failed_is_tried_again_at_the_next_third() {
     for act in [Act::Fail, Act::Hang] {
-        one_extension_does(act).await;
+        // One that is waited for beyond its third would use up the lease.
+        for deadline in [HOLD / 3, 2 * HOLD] {
+            one_extension_does(act.clone(), deadline).await;
+        }
     }
 }
 
-async fn one_extension_does(act: Act) {
+async fn one_extension_does(act: Act, deadline: Duration) {
     on_stage(async |stage| {
-        let (left, right) = Process::two(&stage);
+        let [left, right] = [0, 1].map(|_| Process::with_deadline(&stage, deadline));
         let loads = Loads::new();
         left.script.once(BackendCall::Extend, act);
         let holder = left.call(loads.value(HOLD + 500 * MS, "ann"));
