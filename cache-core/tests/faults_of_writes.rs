@@ -10,14 +10,16 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use cache_core::{BackendCall, Cache, Engine, ErrorKind, Invalidation, Lookup, Put, testing::Act};
+use futures_util::poll;
 use tokio::{
     sync::Semaphore,
-    task::spawn_local,
-    time::{Instant, sleep},
+    task::{LocalSet, spawn_local},
+    time::{Instant, advance, sleep},
 };
 
 use self::support::{
-    EVERY_CALL, Fault, Loads, Stage, assert_empty, is_leased, on_stage, settle, user_key, users,
+    EVERY_CALL, Fault, Loads, Stage, assert_empty, is_leased, memory, on_stage, settle, user_key,
+    users,
 };
 
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -269,5 +271,29 @@ async fn a_shutdown_ends_at_its_deadline_and_says_what_is_left() {
             assert_eq!(stored(&stage).await, None, "{case}");
         })
         .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_whose_seize_is_late_after_its_call_is_not_stored() {
+    let local = LocalSet::new();
+    let engine = Engine::builder(memory()).on_local_set(&local).build();
+    let users = users(&engine.unwrap());
+    for (held_up, is_stored) in [
+        (DEADLINE, true),
+        (DEADLINE + Duration::from_millis(1), false),
+    ] {
+        // Called now; the thread that is to send the `seize` has no time for it until later.
+        let mut put = Box::pin(users.put(&1, "new".to_owned()));
+        assert!(poll!(put.as_mut()).is_pending());
+        advance(held_up).await;
+        let put = local.run_until(put).await;
+        if is_stored {
+            assert_eq!(put.unwrap(), Put::Stored);
+        } else {
+            assert_eq!(put.unwrap_err().kind(), ErrorKind::Unavailable);
+            let lookup = users.get(&1).await.unwrap();
+            assert_eq!(lookup, Lookup::Miss, "the one before is gone too");
+        }
     }
 }
