@@ -1,15 +1,16 @@
 //! The events besides the answers.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use cache_core::{
-    Acquire, Backend, BackendCall, ErrorKind, Event, Key, Lease, LoadOutcome, Put, testing::Act,
+    Acquire, Backend, BackendCall, CacheRecorder, ErrorKind, Event, Invalidation, Key, Lease,
+    LoadOutcome, Lookup, Put, Recorder, testing::Act,
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
     Counted, SECOND, counted,
-    support::{Loads, Stage, assert_empty, caller, on_stage, settle},
+    support::{Loads, Stage, assert_empty, caller, on_stage, settle, users},
 };
 
 /// Takes the lease of key 1, as another process would.
@@ -246,6 +247,48 @@ async fn what_concerns_no_single_cache_is_told_to_the_engines_recorder() {
             };
             assert_eq!(counted.of(told), 1, "{told:?}");
         }
+    })
+    .await;
+}
+
+/// A recorder that is broken.
+#[derive(Debug)]
+struct Broken;
+
+impl Recorder for Broken {
+    fn cache(&self, _name: &str) -> Arc<dyn CacheRecorder> {
+        Arc::new(Self)
+    }
+
+    fn record(&self, event: Event) {
+        panic!("the recorder is broken: {event:?}");
+    }
+}
+
+impl CacheRecorder for Broken {
+    fn record(&self, event: Event) {
+        panic!("the recorder is broken: {event:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorder_that_panics_harms_nobody() {
+    on_stage(async |stage| {
+        let engine = stage.builder(stage.scripted()).recorder(Broken);
+        let engine = engine.build().unwrap();
+        let (users, loads) = (users(&engine), Loads::default());
+        let waiter = caller(&users, 1, loads.value("ann", SECOND));
+        let user = users.get_or_load(&1, loads.value("ann", SECOND)).await;
+        assert_eq!(user.unwrap().unwrap().as_str(), "ann");
+        assert_eq!(waiter.await.unwrap().unwrap().unwrap().as_str(), "ann");
+        assert_eq!(loads.count(), 1);
+        assert_eq!(users.put(&1, "bob".to_owned()).await.unwrap(), Put::Stored);
+        stage.script.once(BackendCall::Remove, Act::Fail);
+        assert_eq!(users.invalidate(&1).await, Invalidation::Queued);
+        sleep(2 * SECOND).await;
+        assert_eq!(users.get(&1).await.unwrap(), Lookup::Miss, "delivered");
+        sleep(2 * SECOND).await;
+        assert_empty(&engine).await;
     })
     .await;
 }
