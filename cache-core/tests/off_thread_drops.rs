@@ -40,16 +40,17 @@ impl Threads {
     }
 }
 
-fn cache() -> Cache<u64, Witness> {
+fn cache() -> (Engine, Cache<u64, Witness>) {
     let memory = Memory::builder().max_entries(100).build().unwrap();
     let engine = Engine::builder(memory).build().unwrap();
     let cache = engine.cache("witness").ttl(Duration::from_secs(60));
-    cache.codec(InProcess).build().unwrap()
+    let cache = cache.codec(InProcess).build().unwrap();
+    (engine, cache)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_is_not_stored_is_dropped_by_its_caller() {
-    let (cache, threads) = (cache(), Threads::default());
+    let ((_engine, cache), threads) = (cache(), Threads::default());
     for _ in 0..2_000 {
         let witness = Witness(threads.clone());
         let load = move || async move { Ok::<_, io::Error>(Load::value(witness).no_store()) };
@@ -60,7 +61,7 @@ async fn a_value_that_is_not_stored_is_dropped_by_its_caller() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_nobody_waits_for_is_not_dropped_by_an_actor() {
-    let (cache, threads) = (cache(), Threads::default());
+    let ((_engine, cache), threads) = (cache(), Threads::default());
     for key in 0..200 {
         let witness = Witness(threads.clone());
         let (cache, (began, begun)) = (cache.clone(), oneshot::channel());
@@ -79,32 +80,44 @@ async fn a_value_nobody_waits_for_is_not_dropped_by_an_actor() {
     threads.assert_no_actors();
 }
 
+/// Starts a call on `runtime` whose loader never ends and has a witness; says when it has begun.
+fn hang_on(
+    runtime: &Runtime,
+    cache: &Cache<u64, Witness>,
+    threads: &Threads,
+) -> oneshot::Receiver<()> {
+    let (began, begun) = oneshot::channel();
+    let (cache, witness) = (cache.clone(), Witness(threads.clone()));
+    runtime.spawn(async move {
+        let load = move || async move {
+            let _witness = witness;
+            began.send(()).ok();
+            std::future::pending::<()>().await;
+            Ok::<Option<Witness>, io::Error>(None)
+        };
+        cache.get_or_load(&1, load).await.ok();
+    });
+    begun
+}
+
 #[test]
 fn loaders_whose_runtime_is_gone_are_not_dropped_by_an_actor() {
-    let (cache, threads) = (cache(), Threads::default());
-    let doomed = Runtime::new().unwrap();
-    let (began, begun) = oneshot::channel();
-    for (key, began) in [(1, Some(began)), (1, None), (1, None)] {
-        let (cache, witness) = (cache.clone(), Witness(threads.clone()));
-        doomed.spawn(async move {
-            let load = move || async move {
-                let _witness = witness;
-                if let Some(began) = began {
-                    began.send(()).ok();
-                }
-                std::future::pending::<()>().await;
-                Ok::<Option<Witness>, io::Error>(None)
-            };
-            cache.get_or_load(&key, load).await.ok();
-        });
-    }
-    let lasting = Runtime::new().unwrap();
+    let (engine, cache) = cache();
+    let threads = Threads::default();
+    let (doomed, lasting) = (Runtime::new().unwrap(), Runtime::new().unwrap());
     lasting.block_on(async {
-        begun.await.unwrap();
-        let load = || async { Ok::<Option<Witness>, io::Error>(None) };
-        let served = tokio::spawn(async move { cache.get_or_load(&1, load).await });
+        hang_on(&doomed, &cache, &threads).await.unwrap();
+        let waiters = [(); 2].map(|()| hang_on(&doomed, &cache, &threads));
+        let served = tokio::spawn(async move {
+            let load = || async { Ok::<Option<Witness>, io::Error>(None) };
+            cache.get_or_load(&1, load).await
+        });
+        while engine.census().await.seats < 3 {
+            tokio::task::yield_now().await;
+        }
         doomed.shutdown_background();
         assert!(served.await.unwrap().unwrap().is_none());
+        drop(waiters);
     });
     threads.assert_no_actors();
 }
