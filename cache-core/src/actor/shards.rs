@@ -95,10 +95,7 @@ impl Shards {
             }
             let successor = self.start(index);
             if !successor.connected() {
-                return Err(Error::new(
-                    ErrorKind::Shutdown,
-                    "the actix system or `LocalSet` that the engine was placed on has ended",
-                ));
+                return Err(ended());
             }
             // One caller's successor stays; the others' have no address left and end.
             slot.compare_and_swap(&current, Some(Arc::new(successor)));
@@ -125,6 +122,15 @@ impl Shards {
         });
         Addr::new(sender)
     }
+}
+
+/// Why nothing but a hit is answered any more.
+pub(super) fn ended() -> Error {
+    Error::new(
+        ErrorKind::Shutdown,
+        "the actix system or `LocalSet` that the engine was placed on has ended: keep it running \
+         as long as the engine is used",
+    )
 }
 
 #[cfg(feature = "testing")]

@@ -15,6 +15,7 @@ use super::{
     discard::discard_entry,
     outbox,
     shard::{BeginPut, Doom, DoomAll, EndPut, IsPutGood, Shard},
+    shards::ended,
 };
 use crate::{
     BackendCall, Error, ErrorKind, Event, Fill, Invalidation, Key, Lease, engine::Core,
@@ -250,11 +251,4 @@ impl Drop for Entered<'_> {
             self.put.shard.do_send(EndPut { key, id });
         }
     }
-}
-
-fn ended() -> Error {
-    Error::new(
-        ErrorKind::Shutdown,
-        "the actix system or `LocalSet` that the engine was placed on has ended",
-    )
 }
