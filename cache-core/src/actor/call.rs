@@ -14,12 +14,12 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use crate::{BackendCall, Error, ErrorKind, Event, observer::Observer};
+use crate::{BackendCall, Error, ErrorKind, Event, engine::Core, observer::Observer};
 
 /// Awaits one call to the backend for at most `deadline`, and tells `observer` about it.
 ///
 /// A call that answers at its first poll starts no timer. One that panics has failed.
-pub(crate) async fn call<T>(
+pub(super) async fn call<T>(
     which: BackendCall,
     deadline: Duration,
     observer: &Observer,
@@ -56,6 +56,18 @@ pub(crate) async fn call<T>(
         });
     }
     answer
+}
+
+impl Core {
+    /// Awaits one call to the backend for at most the engine's backend deadline.
+    pub(crate) async fn call<T>(
+        &self,
+        which: BackendCall,
+        observer: &Observer,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        call(which, self.config.backend_deadline, observer, future).await
+    }
 }
 
 /// A timer, if there is a runtime that has some. Whether it has, tokio tells only by a panic.

@@ -28,7 +28,6 @@ mod shards;
 mod writes;
 
 pub(crate) use self::{
-    call::call,
     load::inside,
     placement::Placement,
     seat::{Answer, Filling, Found, Loader, Origin, Report, Seat, Unreadable, ValueOps},

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::call;
 use crate::{
     BackendCall, Error, Invalidation, Key,
     engine::{Busy, Core},
@@ -44,9 +43,8 @@ pub(super) async fn remove_once(core: &Core, keys: Vec<Key>) -> Invalidation {
 
 /// Removes `keys`; says for each whether the store confirmed.
 async fn try_remove(core: &Core, keys: &[Key]) -> Vec<bool> {
-    let deadline = core.config.backend_deadline;
     let remove = async { Ok::<_, Error>(core.backend.remove(keys).await) };
-    let answers = call(BackendCall::Remove, deadline, &core.observer, remove).await;
+    let answers = core.call(BackendCall::Remove, &core.observer, remove).await;
     let mut answers = answers.unwrap_or_default().into_iter();
     keys.iter()
         .map(|_| answers.next().is_some_and(|answer| answer.is_ok()))

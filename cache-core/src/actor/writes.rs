@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Filling, Shards, call,
+    Filling, Shards,
     discard::discard_entry,
     outbox,
     shard::{BeginPut, Doom, DoomAll, EndPut, IsPutGood, Shard},
@@ -96,9 +96,8 @@ pub(crate) async fn clear(shards: &Shards) -> Result<(), Error> {
     let started: Vec<_> = shards.all_started().collect();
     let task = async move {
         join_all(started.iter().map(|shard| shard.send(DoomAll {}))).await;
-        let deadline = core.config.backend_deadline;
         let clear = core.backend.clear();
-        call(BackendCall::Clear, deadline, &core.observer, clear).await
+        core.call(BackendCall::Clear, &core.observer, clear).await
     };
     detached(shards, 0, task)
         .await
@@ -176,7 +175,10 @@ impl Put {
     async fn store(&self, entered: &Entered<'_>, filling: Filling) -> Result<Fill, Error> {
         let deadline = self.core.config.backend_deadline;
         let seize = self.core.backend.seize(&self.key, 2 * deadline);
-        let lease = self.call(BackendCall::Seize, seize).await?;
+        let lease = self
+            .core
+            .call(BackendCall::Seize, &self.observer, seize)
+            .await?;
         if self.called.elapsed() > deadline {
             // A seize that was held up this long may have undone a later invalidation's work.
             self.release(lease).await;
@@ -193,22 +195,18 @@ impl Put {
         }
         let Filling { entry, ttl } = filling;
         let fill = self.core.backend.fill(&self.key, lease, entry, ttl);
-        self.call(BackendCall::Fill, fill).await
+        self.core
+            .call(BackendCall::Fill, &self.observer, fill)
+            .await
     }
 
     async fn release(&self, lease: Lease) {
         let release = self.core.backend.release(&self.key, lease);
         // If it fails the lease runs out by itself.
-        self.call(BackendCall::Release, release).await.ok();
-    }
-
-    async fn call<T>(
-        &self,
-        which: BackendCall,
-        future: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let deadline = self.core.config.backend_deadline;
-        call(which, deadline, &self.observer, future).await
+        self.core
+            .call(BackendCall::Release, &self.observer, release)
+            .await
+            .ok();
     }
 }
 

@@ -245,8 +245,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     async fn ask(&self, key: &Key) -> Result<Option<Entry>, Error> {
         let core = &self.engine.inner.core;
         let get = core.backend.get(key);
-        let deadline = core.config.backend_deadline;
-        actor::call(BackendCall::Get, deadline, &self.values.observer, get).await
+        core.call(BackendCall::Get, &self.values.observer, get)
+            .await
     }
 
     /// Asks the store for what this process does not know, and puts the answers in their places.
@@ -257,9 +257,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         let (places, keys): (Vec<usize>, Vec<Key>) = asked.into_iter().unzip();
         let core = &self.engine.inner.core;
         let get_many = async { Ok(core.backend.get_many(&keys).await) };
-        let deadline = core.config.backend_deadline;
         let observer = &self.values.observer;
-        let answers = actor::call(BackendCall::GetMany, deadline, observer, get_many).await;
+        let answers = core.call(BackendCall::GetMany, observer, get_many).await;
         let answers = answers.unwrap_or_else(|error| vec![Err(error); keys.len()]);
         for (place, answer) in places.into_iter().zip(answers) {
             lookups[place] = answer.map(|entry| self.lookup(entry));

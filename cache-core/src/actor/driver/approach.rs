@@ -35,7 +35,11 @@ impl Driver {
             self.post(Mark::Acquire);
             let hold = self.core.config.lease_hold;
             let acquire = self.core.backend.acquire(&self.key, hold);
-            match self.call(BackendCall::Acquire, acquire).await {
+            match self
+                .core
+                .call(BackendCall::Acquire, &self.observer, acquire)
+                .await
+            {
                 Ok(Acquire::Granted(lease)) => return Approach::Load(Some(lease)),
                 Ok(Acquire::Hit(entry)) => match self.decode(entry).await {
                     Ended::With(Ok(found)) => return Approach::Hit(found),
@@ -99,7 +103,10 @@ impl Driver {
     async fn remove(&self) -> bool {
         let keys = [self.key.clone()];
         let remove = async { Ok(self.core.backend.remove(&keys).await) };
-        let answers = self.call(BackendCall::Remove, remove).await;
+        let answers = self
+            .core
+            .call(BackendCall::Remove, &self.observer, remove)
+            .await;
         answers.is_ok_and(|answers| answers.iter().all(Result::is_ok))
     }
 }

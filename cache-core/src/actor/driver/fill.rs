@@ -22,7 +22,11 @@ impl Driver {
         let entry = filling.entry.clone();
         let Filling { entry: filled, ttl } = filling;
         let fill = self.core.backend.fill(&self.key, held, filled, ttl);
-        match self.call(BackendCall::Fill, fill).await {
+        match self
+            .core
+            .call(BackendCall::Fill, &self.observer, fill)
+            .await
+        {
             Ok(Fill::Stored) => {
                 *lease = None;
                 self.observer.record(Event::FillStored);

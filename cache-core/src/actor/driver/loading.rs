@@ -8,7 +8,8 @@ use super::{Driver, abandoned, timed_out};
 use crate::{
     BackendCall, ErrorKind, Event, Extend, Lease, LoadOutcome,
     actor::{
-        Report, call,
+        Report,
+        call::call,
         load::{self, Remote},
         shard::LostLease,
     },

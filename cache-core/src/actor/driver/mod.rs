@@ -13,7 +13,6 @@ use tracing::debug;
 
 use self::approach::Approach;
 use super::{
-    call,
     seat::{Found, Origin, Report, Seat},
     shard::{Crash, Land, Post, Promote, Shard},
 };
@@ -84,12 +83,8 @@ impl Driver {
         // the key free; its own answer holds nobody up.
         let (core, key) = (Arc::clone(&self.core), self.key.clone());
         let observer = self.observer.clone();
-        let mut release = pin!(call(
-            BackendCall::Release,
-            core.config.backend_deadline,
-            &observer,
-            core.backend.release(&key, lease),
-        ));
+        let release = core.backend.release(&key, lease);
+        let mut release = pin!(core.call(BackendCall::Release, &observer, release));
         let sent = poll!(release.as_mut());
         self.land(landing, outcome).await;
         if sent.is_pending() && release.await.is_err() {
@@ -164,15 +159,6 @@ impl Driver {
                 tokio::task::yield_now().await;
             }
         }
-    }
-
-    async fn call<T>(
-        &self,
-        which: BackendCall,
-        future: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let deadline = self.core.config.backend_deadline;
-        call(which, deadline, &self.observer, future).await
     }
 
     fn post(&self, mark: Mark) {
