@@ -60,13 +60,15 @@ pub(super) async fn call<T>(
 
 impl Core {
     /// Awaits one call to the backend for at most the engine's backend deadline.
-    pub(crate) async fn call<T>(
+    ///
+    /// Not an `async fn`: the state of another would be as large again in every caller's future.
+    pub(crate) fn call<T>(
         &self,
         which: BackendCall,
         observer: &Observer,
         future: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        call(which, self.config.backend_deadline, observer, future).await
+    ) -> impl Future<Output = Result<T, Error>> {
+        call(which, self.config.backend_deadline, observer, future)
     }
 }
 
