@@ -81,7 +81,7 @@ pub use self::{
     error::{BoxError, Error, ErrorKind},
     key::{Key, KeyBuf, KeyFor},
     policy::{InvalidJitter, InvalidTtl, Jitter, Ttl},
-    recorder::{BackendCall, CacheRecorder, Event, LoadOutcome, Recorder},
+    recorder::{BackendCall, BreakerState, CacheRecorder, Event, Guarantee, LoadOutcome, Recorder},
 };
 #[cfg(feature = "actor")]
 pub use self::{

@@ -77,6 +77,19 @@ pub enum Event {
         /// What it failed with, if it failed.
         error: Option<ErrorKind>,
     },
+    /// A load was let through although the backend did not answer.
+    OutageLoad,
+    /// How many keys the engine owes the backend the removal of, and bypasses it for; told
+    /// whenever that changes.
+    QueuedInvalidations(usize),
+    /// The engine lost track of removals and bypasses the whole backend from now on, or no longer.
+    BypassesAll(bool),
+    /// The breaker of a backend, or of one of its nodes, changed to this state. Told by the
+    /// backend, to a recorder that it was given itself.
+    Breaker(BreakerState),
+    /// What the guarantee rests on was checked, and this much of it holds. Told by the backend, to
+    /// a recorder that it was given itself.
+    Guarantee(Guarantee),
 }
 
 /// How a load ended.
@@ -111,6 +124,57 @@ pub enum BackendCall {
     Release,
     Remove,
     Clear,
+    Ping,
+}
+
+/// What a breaker does with the calls to a node that may be out.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum BreakerState {
+    /// It lets all through: the node answers.
+    Closed,
+    /// It lets none through, and each fails at once: the node did not answer lately.
+    Open,
+    /// It lets one through, to see whether the node answers again.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// A stable name, for metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half open",
+        }
+    }
+}
+
+/// Whether what the guarantee against stale fills rests on holds for a backend, as far as that can
+/// be checked.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Guarantee {
+    /// All of it holds.
+    Strict,
+    /// All of it holds until the store fails over, or is restarted, with older data than it has
+    /// confirmed.
+    StrictUntilFailover,
+    /// The store runs without the fence: a load may store what was invalidated while it ran.
+    Unfenced,
+}
+
+impl Guarantee {
+    /// A stable name, for logs and metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::StrictUntilFailover => "strict until failover",
+            Self::Unfenced => "unfenced",
+        }
+    }
 }
 
 impl Event {
@@ -174,6 +238,11 @@ mod tests {
             (load(LoadOutcome::Vanished), 0, 0, 0, 0),
             (Event::FillStored, 0, 0, 0, 0),
             (Event::Undecodable, 0, 0, 0, 0),
+            (Event::OutageLoad, 0, 0, 0, 0),
+            (Event::QueuedInvalidations(1), 0, 0, 0, 0),
+            (Event::BypassesAll(true), 0, 0, 0, 0),
+            (Event::Breaker(BreakerState::Open), 0, 0, 0, 0),
+            (Event::Guarantee(Guarantee::Unfenced), 0, 0, 0, 0),
         ] {
             assert_eq!(
                 (event.total(), event.hit(), event.miss(), event.db_fails()),

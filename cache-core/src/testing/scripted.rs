@@ -286,7 +286,7 @@ impl<B: Backend> Backend for Scripted<B> {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.inner.ping().await
+        self.play(BackendCall::Ping, self.inner.ping(), Err).await
     }
 
     async fn clear(&self) -> Result<(), Error> {

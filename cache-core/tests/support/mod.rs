@@ -230,7 +230,7 @@ where
 }
 
 /// Every awaited method of a store.
-pub(crate) const EVERY_CALL: [cache_core::BackendCall; 9] = [
+pub(crate) const EVERY_CALL: [cache_core::BackendCall; 10] = [
     cache_core::BackendCall::Get,
     cache_core::BackendCall::GetMany,
     cache_core::BackendCall::Acquire,
@@ -240,6 +240,7 @@ pub(crate) const EVERY_CALL: [cache_core::BackendCall; 9] = [
     cache_core::BackendCall::Release,
     cache_core::BackendCall::Remove,
     cache_core::BackendCall::Clear,
+    cache_core::BackendCall::Ping,
 ];
 
 /// One way in which a call to a store goes wrong, or just takes its time.
