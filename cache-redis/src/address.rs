@@ -1,0 +1,334 @@
+//! Where the server is, and who to be there.
+
+use percent_encoding::percent_decode_str;
+use redis::{
+    ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
+};
+use url::Url;
+
+#[cfg(feature = "tls")]
+use crate::Tls;
+use crate::{RedisConfig, config::TlsConfig, connect::ConnectError, secret::Secret};
+
+const DEFAULT_HOST: &str = "127.0.0.1";
+
+const DEFAULT_PORT: u16 = 6379;
+
+/// Where the server is, and who to be there.
+#[derive(Debug)]
+pub(crate) struct Address {
+    host: String,
+    port: u16,
+    user: Option<String>,
+    pass: Option<Secret>,
+    db: u32,
+    is_tls: bool,
+}
+
+impl Address {
+    /// Puts together what the URL and the single settings say.
+    pub(crate) fn new(url: Option<&Secret>, config: &RedisConfig) -> Result<Self, ConnectError> {
+        let mut address = match (url, &config.host) {
+            (Some(_), Some(_)) => {
+                let problem = "it is in the `url` already: set one of them";
+                return Err(ConnectError::setting("host", problem));
+            }
+            (Some(url), None) => Self::of_url(&url.0)?,
+            (None, Some(host)) => Self::of_host(host)?,
+            (None, None) => Self::of_host(DEFAULT_HOST)?,
+        };
+        set_once("user", &mut address.user, config.user.clone())?;
+        set_once("pass", &mut address.pass, config.pass.clone())?;
+        let mut db = Some(address.db).filter(|db| *db != 0);
+        set_once("db", &mut db, config.db)?;
+        address.db = db.unwrap_or(0);
+        if address.user.is_some() && address.pass.is_none() {
+            let problem = "a user needs a password: set `pass` too";
+            return Err(ConnectError::setting("user", problem));
+        }
+        Ok(address)
+    }
+
+    fn of_host(host: &str) -> Result<Self, ConnectError> {
+        let problem = "give `name`, `name:port`, or `[ipv6]:port`, and nothing else";
+        let wrong = || ConnectError::setting("host", problem);
+        let url = Url::parse(&format!("redis://{host}")).map_err(|_unparsed| wrong())?;
+        let is_bare = matches!(url.path(), "" | "/")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        let address = Self::of_parsed(&url).filter(|_| is_bare && !host.contains('@'));
+        address.ok_or_else(wrong)
+    }
+
+    fn of_url(url: &str) -> Result<Self, ConnectError> {
+        let wrong = |problem| ConnectError::setting("url", problem);
+        // What does not parse is not shown: it may hold a password.
+        let url = Url::parse(url).map_err(|_unparsed| {
+            wrong("it is no URL: give `redis://[user:password@]host[:port][/database]`, with `@`, `:` and `/` in the password percent-encoded")
+        })?;
+        let is_tls = match url.scheme() {
+            "redis" | "valkey" => false,
+            "rediss" | "valkeys" => true,
+            _ => return Err(wrong("begin it with `redis://`, or `rediss://` for TLS")),
+        };
+        if url.fragment().is_some() {
+            return Err(wrong(
+                "leave out what is behind `#`: TLS is always verified; for a CA of your own use `Tls::ca_file`",
+            ));
+        }
+        if url.query().is_some() {
+            return Err(wrong(
+                "leave out what is behind `?`: use the settings of the builder",
+            ));
+        }
+        let mut address = Self::of_parsed(&url).ok_or_else(|| wrong("it names no host"))?;
+        address.is_tls = is_tls;
+        let decode = |text: &str| {
+            let text = percent_decode_str(text).decode_utf8();
+            text.map(String::from)
+                .map_err(|_not_utf8| wrong("user and password are to be UTF-8, percent-encoded"))
+        };
+        if !url.username().is_empty() {
+            address.user = Some(decode(url.username())?);
+        }
+        if let Some(pass) = url.password() {
+            address.pass = Some(Secret(decode(pass)?));
+        }
+        let db = url.path().trim_matches('/');
+        if !db.is_empty() {
+            address.db = db.parse().map_err(|_no_number| {
+                wrong("what is behind the host is to be the number of a database")
+            })?;
+        }
+        Ok(address)
+    }
+
+    fn of_parsed(url: &Url) -> Option<Self> {
+        let host = url.host_str()?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        (!host.is_empty()).then(|| Self {
+            host: host.to_owned(),
+            port: url.port().unwrap_or(DEFAULT_PORT),
+            user: None,
+            pass: None,
+            db: 0,
+            is_tls: false,
+        })
+    }
+
+    /// The driver's description of the server.
+    #[cfg(feature = "tls")]
+    pub(crate) fn server(
+        self,
+        tls: Option<&Tls>,
+        config: Option<&TlsConfig>,
+    ) -> Result<ConnectionInfo, ConnectError> {
+        let configured = match config {
+            None => None,
+            Some(TlsConfig::Switch(false)) => {
+                if self.is_tls || tls.is_some() {
+                    let problem = "it is off here and on elsewhere: leave one of them out";
+                    return Err(ConnectError::setting("tls", problem));
+                }
+                None
+            }
+            Some(TlsConfig::Switch(true)) => Some(Tls::new()),
+            Some(TlsConfig::Files(files)) => Some(files.tls()?),
+        };
+        let default = self.is_tls.then(Tls::new);
+        let tls = tls.cloned().or(configured).or(default);
+        let info = self.info(tls.is_some())?;
+        match tls {
+            Some(tls) => tls.complete(info),
+            None => Ok(info),
+        }
+    }
+
+    /// The driver's description of the server.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn server(self, config: Option<&TlsConfig>) -> Result<ConnectionInfo, ConnectError> {
+        if self.is_tls || config.is_some_and(|config| !matches!(config, TlsConfig::Switch(false))) {
+            let problem = "this build has no TLS: enable the feature `tls` of `cache-redis`";
+            return Err(ConnectError::setting("tls", problem));
+        }
+        self.info(false)
+    }
+
+    fn info(self, is_tls: bool) -> Result<ConnectionInfo, ConnectError> {
+        let Self {
+            host,
+            port,
+            user,
+            pass,
+            db,
+            is_tls: _,
+        } = self;
+        let address = if is_tls {
+            ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        let mut login = RedisConnectionInfo::default()
+            .set_db(i64::from(db))
+            .set_protocol(ProtocolVersion::RESP3)
+            .set_lib_name(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+        if let Some(user) = user {
+            login = login.set_username(user);
+        }
+        if let Some(pass) = pass {
+            login = login.set_password(pass.0);
+        }
+        let info = address.into_connection_info();
+        let info = info.map_err(|_error| ConnectError::setting("host", "it cannot be used"))?;
+        Ok(info.set_redis_settings(login))
+    }
+}
+
+/// Sets what is not set yet; what is set twice is a contradiction.
+fn set_once<T: PartialEq>(
+    setting: &'static str,
+    place: &mut Option<T>,
+    value: Option<T>,
+) -> Result<(), ConnectError> {
+    match (&place, value) {
+        (Some(_), Some(_)) => {
+            let problem = "it is in the `url` already: set one of them";
+            Err(ConnectError::setting(setting, problem))
+        }
+        (None, Some(value)) => {
+            *place = Some(value);
+            Ok(())
+        }
+        (_, None) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_url(url: &str) -> Result<Address, ConnectError> {
+        Address::new(Some(&Secret(url.to_owned())), &RedisConfig::default())
+    }
+
+    #[test]
+    fn a_url_says_where_and_who() {
+        let address = of_url("rediss://app:p%40ss@cache.internal:7000/3").unwrap();
+        assert_eq!(address.host, "cache.internal");
+        assert_eq!((address.port, address.db, address.is_tls), (7000, 3, true));
+        assert_eq!(address.user.as_deref(), Some("app"));
+        assert_eq!(address.pass, Some(Secret("p@ss".to_owned())));
+
+        let address = of_url("redis://:secret@[::1]").unwrap();
+        assert_eq!((address.host.as_str(), address.port), ("::1", 6379));
+        assert_eq!((address.db, address.is_tls), (0, false));
+        assert_eq!(address.user, None);
+        assert_eq!(address.pass, Some(Secret("secret".to_owned())));
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused_with_a_remedy_and_without_its_password() {
+        for (url, remedy) in [
+            ("redis//x:secret@host", "redis://"),
+            ("http://x:secret@host", "redis://"),
+            ("redis://x:sec/ret@host", "percent-encoded"),
+            ("rediss://x:secret@host/#insecure", "always verified"),
+            ("redis://x:secret@host/?protocol=resp3", "builder"),
+            ("redis://x:secret@host/one", "number"),
+            ("redis://x:secret@host/-1", "number"),
+            ("redis://:secret@", "URL"),
+            ("redis://x@host", "password"),
+            ("unix:///tmp/redis.sock", "redis://"),
+        ] {
+            let error = of_url(url).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(remedy), "{url}: {shown}");
+            assert!(
+                !shown.contains("secret") && !shown.contains("sec/"),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_with_or_without_a_port() {
+        for (host, expected) in [
+            ("cache", Some(("cache", 6379))),
+            ("cache:7000", Some(("cache", 7000))),
+            ("10.0.0.1:7000", Some(("10.0.0.1", 7000))),
+            ("[::1]:7000", Some(("::1", 7000))),
+            ("", None),
+            ("cache:port", None),
+            ("user:secret@cache", None),
+            ("cache/3", None),
+            ("redis://cache", None),
+            ("one:1,two:2", None),
+        ] {
+            let config = RedisConfig {
+                host: Some(host.to_owned()),
+                ..RedisConfig::default()
+            };
+            let address = Address::new(None, &config);
+            let found = address
+                .as_ref()
+                .ok()
+                .map(|address| (address.host.as_str(), address.port));
+            assert_eq!(found, expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_twice_is_refused_by_name() {
+        let url = Secret("redis://app:secret@host/1".to_owned());
+        let text = |text: &str| Some(text.to_owned());
+        for (setting, config) in [
+            (
+                "host",
+                RedisConfig {
+                    host: text("other"),
+                    ..RedisConfig::default()
+                },
+            ),
+            (
+                "user",
+                RedisConfig {
+                    user: text("other"),
+                    ..RedisConfig::default()
+                },
+            ),
+            (
+                "pass",
+                RedisConfig {
+                    pass: text("other").map(Secret),
+                    ..RedisConfig::default()
+                },
+            ),
+            (
+                "db",
+                RedisConfig {
+                    db: Some(2),
+                    ..RedisConfig::default()
+                },
+            ),
+        ] {
+            let error = Address::new(Some(&url), &config).unwrap_err();
+            assert!(
+                error.to_string().starts_with(&format!("`{setting}`")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let address = of_url("redis://app:hunter2@host").unwrap();
+        assert!(!format!("{address:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,245 @@
+//! The backend.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use cache_core::{
+    Acquire, Backend, Entry, Error, ErrorKind, Extend, Fill, Form, Guarantee, Key, Lease, Peek, Ttl,
+};
+use tokio::runtime::Handle;
+
+use crate::RedisBuilder;
+use crate::{
+    checkup::Finding,
+    connect::ConnectError,
+    key::is_reserved,
+    lane::LaneSet,
+    replicas::{self, Replicas},
+    steps,
+    token::Tokens,
+    unfenced,
+};
+
+/// How many keys one `DEL` has at most; more are removed by several.
+const KEYS_AT_ONCE: usize = 10_000;
+
+/// A [`Backend`] over one node of Redis or Valkey.
+///
+/// Cheap to clone: clones share everything. Its connections and tasks live on the tokio runtime
+/// that it was connected on, which must outlive it; when the last clone is dropped they end.
+#[derive(Clone)]
+pub struct Redis {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) node: Arc<LaneSet>,
+    pub(crate) tokens: Tokens,
+    pub(crate) replicas: Option<Replicas>,
+}
+
+/// How far the guarantee holds, and what it is that keeps it from holding further.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct GuaranteeReport {
+    /// The guarantee in force.
+    pub guarantee: Guarantee,
+    /// What was found, with a remedy each. Some of it weakens the guarantee, some of it will hurt
+    /// in other ways.
+    pub findings: Vec<Finding>,
+}
+
+impl Redis {
+    /// Connects to `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], with the setting at fault and the remedy.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future closes what was opened.
+    pub async fn connect(url: &str) -> Result<Self, ConnectError> {
+        Self::builder().url(url).connect().await
+    }
+
+    /// Starts setting a connection up.
+    pub fn builder() -> RedisBuilder {
+        RedisBuilder::default()
+    }
+
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// How far the guarantee holds, as of when a connection was last opened; `None` before the
+    /// first one.
+    #[must_use]
+    pub fn guarantee(&self) -> Option<GuaranteeReport> {
+        let checkup = self.inner.node.checkup()?;
+        Some(GuaranteeReport {
+            guarantee: checkup.level(),
+            findings: checkup.findings.clone(),
+        })
+    }
+
+    /// The node of `key`, unless that is a lease's.
+    fn node(&self, key: &Key) -> Result<&Arc<LaneSet>, Error> {
+        if is_reserved(key.as_bytes()) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "keys that begin with `{..}~l` belong to leases: choose another prefix",
+            ));
+        }
+        // Timers need a runtime; without one they would panic.
+        Handle::try_current().map_err(|_none| {
+            Error::new(
+                ErrorKind::NoRuntime,
+                "redis has to be awaited inside a tokio runtime with timers",
+            )
+        })?;
+        Ok(&self.inner.node)
+    }
+
+    async fn remove_part(&self, keys: &[Key]) -> Result<(), Error> {
+        // Nothing can be stored under a reserved key, so its removal is done.
+        let stored: Vec<Key> = keys
+            .iter()
+            .filter(|key| !is_reserved(key.as_bytes()))
+            .cloned()
+            .collect();
+        let Some(first) = stored.first() else {
+            return Ok(());
+        };
+        let node = self.node(first)?;
+        match self.inner.replicas {
+            Some(replicas) => replicas::remove(node, &stored, replicas).await,
+            None => steps::remove(node, &stored).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn form(&self) -> Form {
+        Form::Encoded
+    }
+
+    fn peek(&self, _key: &[u8]) -> Peek {
+        Peek::Ask
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, Error> {
+        let payload = self.node(key)?.read(key).await?;
+        Ok(payload.map(steps::entry))
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Vec<Result<Option<Entry>, Error>> {
+        let mut answers: Vec<Result<Option<Entry>, Error>> = Vec::with_capacity(keys.len());
+        let mut asked: Vec<Key> = Vec::with_capacity(keys.len());
+        for key in keys {
+            answers.push(self.node(key).map(|_node| None));
+            asked.extend(
+                answers
+                    .last()
+                    .is_some_and(Result::is_ok)
+                    .then(|| key.clone()),
+            );
+        }
+        if asked.is_empty() {
+            return answers;
+        }
+        let places = answers.iter_mut().filter(|answer| answer.is_ok());
+        match self.inner.node.read_many(&asked).await {
+            Ok(payloads) => {
+                for (place, payload) in places.zip(payloads) {
+                    *place = Ok(payload.map(steps::entry));
+                }
+            }
+            Err(failed) => {
+                let error = Error::from(failed);
+                for place in places {
+                    *place = Err(error.clone());
+                }
+            }
+        }
+        answers
+    }
+
+    async fn acquire(&self, key: &Key, hold: Duration) -> Result<Acquire, Error> {
+        let node = self.node(key)?;
+        if node.runs_scripts() {
+            steps::acquire(node, key, hold, &self.inner.tokens).await
+        } else {
+            unfenced::acquire(node, key, hold, &self.inner.tokens).await
+        }
+    }
+
+    async fn seize(&self, key: &Key, hold: Duration) -> Result<Lease, Error> {
+        let node = self.node(key)?;
+        if node.runs_scripts() {
+            steps::seize(node, key, hold, &self.inner.tokens).await
+        } else {
+            unfenced::seize(node, key, hold, &self.inner.tokens).await
+        }
+    }
+
+    async fn fill(&self, key: &Key, lease: Lease, entry: Entry, ttl: Ttl) -> Result<Fill, Error> {
+        let node = self.node(key)?;
+        let payload = steps::payload(entry)?;
+        if node.runs_scripts() {
+            steps::fill(node, key, lease, &payload, ttl).await
+        } else {
+            unfenced::fill(node, key, lease, &payload, ttl).await
+        }
+    }
+
+    async fn extend(&self, key: &Key, lease: Lease, hold: Duration) -> Result<Extend, Error> {
+        let node = self.node(key)?;
+        if node.runs_scripts() {
+            steps::extend(node, key, lease, hold).await
+        } else {
+            unfenced::extend(node, key, lease, hold).await
+        }
+    }
+
+    async fn release(&self, key: &Key, lease: Lease) -> Result<(), Error> {
+        let node = self.node(key)?;
+        if node.runs_scripts() {
+            steps::release(node, key, lease).await
+        } else {
+            unfenced::release(node, key, lease).await
+        }
+    }
+
+    async fn remove(&self, keys: &[Key]) -> Vec<Result<(), Error>> {
+        let mut answers = Vec::with_capacity(keys.len());
+        for part in keys.chunks(KEYS_AT_ONCE) {
+            let removed = self.remove_part(part).await;
+            answers.extend(part.iter().map(|_| removed.clone()));
+        }
+        answers
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        steps::plain(&self.inner.node, &["PING"]).await
+    }
+
+    async fn clear(&self) -> Result<(), Error> {
+        steps::plain(&self.inner.node, &["FLUSHDB", "ASYNC"]).await
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("node", &self.inner.node)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,389 @@
+//! A look at a server: whether it can be used, and what the guarantee rests on there.
+//!
+//! One pipeline asks for everything, whenever a lane is opened; what its answers mean is decided
+//! by plain functions.
+
+use std::{collections::HashMap, fmt, time::Duration};
+
+use cache_core::Guarantee;
+use redis::{FromRedisValue, RedisResult, Value, aio::ConnectionLike, pipe};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::{error::Fault, scripts};
+
+/// Why a server cannot be used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error("it did not answer")]
+    Silent,
+    #[error("it is a replica, and what is read of it may be old: point `host` at the primary")]
+    Replica,
+    #[error("it is loading its data: it will be tried again")]
+    Loading,
+    #[error("it is part of a cluster: point `host` at a server that stands alone")]
+    Cluster,
+}
+
+/// One thing that was found out about a server and that weakens the guarantee, or will hurt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The strongest guarantee that can hold with it.
+    pub allows: Guarantee,
+    /// What was found.
+    pub text: &'static str,
+    /// What can be done about it.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.text, self.remedy)
+    }
+}
+
+/// What a look at a server found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Checkup {
+    pub(crate) runs_scripts: bool,
+    pub(crate) findings: Vec<Finding>,
+}
+
+const NO_SCRIPTS: Finding = Finding {
+    allows: Guarantee::Unfenced,
+    text: "scripts are forbidden, so a load that is overtaken by an invalidation may store an old value",
+    remedy: "allow the user `+@scripting`, or `+eval +evalsha`",
+};
+const REPLICAS: Finding = Finding {
+    allows: Guarantee::StrictUntilFailover,
+    text: "the server has replicas, and a failover to one that lags brings removed values back",
+    remedy: "wait for them with `wait_for_replicas`, and keep TTLs short; what was removed in the last 30 s is removed again after a failover",
+};
+const SNAPSHOTS: Finding = Finding {
+    allows: Guarantee::StrictUntilFailover,
+    text: "the server writes snapshots, and a restart from one brings removed values back",
+    remedy: "a cache needs none: set `save \"\"`",
+};
+const APPEND_ONLY: Finding = Finding {
+    allows: Guarantee::StrictUntilFailover,
+    text: "the server keeps an append-only file, and a crash loses its last second of removals",
+    remedy: "a cache needs none: set `appendonly no`",
+};
+const OLD_DATA: Finding = Finding {
+    allows: Guarantee::StrictUntilFailover,
+    text: "the server came up with data of an earlier life, which may hold removed values",
+    remedy: "run `FLUSHALL` once, set `save \"\"` and `rdb-del-sync-files yes`, and delete old dumps in its `dir`",
+};
+const UNKNOWN: Finding = Finding {
+    allows: Guarantee::StrictUntilFailover,
+    text: "whether the server writes snapshots could not be checked",
+    remedy: "allow the user `+info +config|get`, or see to `save \"\"` and `appendonly no` yourself",
+};
+const NO_EVICTION: Finding = Finding {
+    allows: Guarantee::Strict,
+    text: "when the server's memory is full nothing can be stored any more",
+    remedy: "set `maxmemory-policy allkeys-lru` or `allkeys-lfu`",
+};
+const EVICTS_LEASES: Finding = Finding {
+    allows: Guarantee::Strict,
+    text: "when the server's memory is full leases go first, and loads cannot store their answers",
+    remedy: "set `maxmemory-policy allkeys-lru` or `allkeys-lfu`",
+};
+const NO_LIMIT: Finding = Finding {
+    allows: Guarantee::Strict,
+    text: "the server's memory has no limit",
+    remedy: "set `maxmemory`, and `maxmemory-policy allkeys-lru` or `allkeys-lfu`",
+};
+
+/// The settings that are looked at.
+const SETTINGS: [&str; 4] = ["save", "appendonly", "maxmemory", "maxmemory-policy"];
+
+impl Checkup {
+    /// Looks at the server behind `connection`, for at most `deadline`.
+    pub(crate) async fn of(
+        connection: &mut (impl ConnectionLike + Send),
+        deadline: Duration,
+    ) -> Result<Self, Unusable> {
+        let mut ask = pipe();
+        ask.ignore_errors();
+        ask.cmd("ROLE").cmd("INFO");
+        ask.cmd("EVAL").arg(scripts::NOTHING.source).arg(0);
+        for setting in SETTINGS {
+            ask.cmd("CONFIG").arg("GET").arg(setting);
+        }
+        // A read last: a server that loads its data answers some commands and not this.
+        ask.cmd("GET").arg("");
+        let asked = timeout(deadline, ask.query_async(connection)).await;
+        let answers: Vec<RedisResult<Value>> = match asked {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(_)) | Err(_) => return Err(Unusable::Silent),
+        };
+        Self::from_answers(answers)
+    }
+
+    fn from_answers(answers: Vec<RedisResult<Value>>) -> Result<Self, Unusable> {
+        let mut answers = answers.into_iter();
+        let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
+        let (role, info, script) = (next(), next(), next());
+        let info = Info::parse(info);
+        let mut settings = HashMap::new();
+        for _ in SETTINGS {
+            let answer =
+                next().and_then(|value| Ok(HashMap::<String, String>::from_redis_value(value)?));
+            settings.extend(answer.unwrap_or_default());
+        }
+        if let Err(error) = next()
+            && Fault::of(&error) == Fault::NotReady
+        {
+            return Err(Unusable::Loading);
+        }
+        if info.is("role", "slave") || role.is_ok_and(|role| first_word(&role) == "slave") {
+            return Err(Unusable::Replica);
+        }
+        if info.is("redis_mode", "cluster") {
+            return Err(Unusable::Cluster);
+        }
+        let runs_scripts = script.is_ok();
+        Ok(Self {
+            runs_scripts,
+            findings: findings(&info, &settings, runs_scripts),
+        })
+    }
+
+    /// The guarantee in force.
+    pub(crate) fn level(&self) -> Guarantee {
+        let allowed = self.findings.iter().map(|finding| finding.allows);
+        allowed
+            .max_by_key(|level| weakness(*level))
+            .unwrap_or(Guarantee::Strict)
+    }
+
+    /// One line for all of it.
+    pub(crate) fn log(&self) {
+        let level = self.level();
+        let weakening = self
+            .findings
+            .iter()
+            .filter(|finding| finding.allows != Guarantee::Strict);
+        let reasons: Vec<String> = weakening.map(ToString::to_string).collect();
+        let reasons = reasons.join("; ");
+        match level {
+            Guarantee::Strict => info!(guarantee = level.as_str(), "redis is connected"),
+            Guarantee::Unfenced => {
+                tracing::error!(
+                    guarantee = level.as_str(),
+                    reasons,
+                    "redis is connected WITHOUT the fence against stale fills"
+                );
+            }
+            _ => warn!(guarantee = level.as_str(), reasons, "redis is connected"),
+        }
+    }
+}
+
+fn weakness(level: Guarantee) -> u8 {
+    match level {
+        Guarantee::Strict => 0,
+        Guarantee::StrictUntilFailover => 1,
+        _ => 2,
+    }
+}
+
+fn findings(info: &Info, settings: &HashMap<String, String>, runs_scripts: bool) -> Vec<Finding> {
+    let setting = |name: &str| settings.get(name).map(String::as_str);
+    let policy = setting("maxmemory-policy").or_else(|| info.get("maxmemory_policy"));
+    let limit = setting("maxmemory").or_else(|| info.get("maxmemory"));
+    let is_limited = limit.is_some_and(|limit| limit != "0");
+    let is_known =
+        setting("save").is_some() && setting("appendonly").is_some() && !info.0.is_empty();
+    let all = [
+        (!runs_scripts, NO_SCRIPTS),
+        (info.number("connected_slaves") > 0, REPLICAS),
+        (
+            setting("save").is_some_and(|save| !save.is_empty()),
+            SNAPSHOTS,
+        ),
+        (
+            setting("appendonly") == Some("yes") || info.is("aof_enabled", "1"),
+            APPEND_ONLY,
+        ),
+        (info.number("rdb_last_load_keys_loaded") > 0, OLD_DATA),
+        (!is_known, UNKNOWN),
+        (is_limited && policy == Some("noeviction"), NO_EVICTION),
+        (is_limited && policy == Some("volatile-ttl"), EVICTS_LEASES),
+        (limit == Some("0"), NO_LIMIT),
+    ];
+    let found = all.into_iter().filter(|(is_found, _)| *is_found);
+    found.map(|(_, finding)| finding).collect()
+}
+
+/// The answer to `INFO`.
+struct Info(HashMap<String, String>);
+
+impl Info {
+    /// An answer that is none, because `INFO` is forbidden, is empty.
+    fn parse(answer: RedisResult<Value>) -> Self {
+        let text = answer.and_then(|value| Ok(String::from_redis_value(value)?));
+        let lines = text.unwrap_or_default();
+        let pairs = lines.lines().filter_map(|line| line.split_once(':'));
+        Self(
+            pairs
+                .map(|(name, value)| (name.to_owned(), value.trim_end().to_owned()))
+                .collect(),
+        )
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    fn is(&self, name: &str, value: &str) -> bool {
+        self.get(name) == Some(value)
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.get(name)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+/// The first word of `ROLE`.
+fn first_word(role: &Value) -> String {
+    match role {
+        Value::Array(parts) => parts.first().map(first_word).unwrap_or_default(),
+        Value::BulkString(text) => String::from_utf8_lossy(text).into_owned(),
+        Value::SimpleString(text) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::RedisError;
+
+    use super::*;
+
+    const INFO: &str = "# Server\r\nredis_mode:standalone\r\n# Replication\r\nrole:master\r\n\
+                        connected_slaves:0\r\n# Persistence\r\naof_enabled:0\r\n\
+                        rdb_last_load_keys_loaded:0\r\n";
+
+    fn text(text: &str) -> RedisResult<Value> {
+        Ok(Value::BulkString(text.as_bytes().to_vec()))
+    }
+
+    fn refused(line: &str) -> RedisResult<Value> {
+        let reply = format!("-{line}\r\n");
+        redis::parse_redis_value(reply.as_bytes())?.extract_error()
+    }
+
+    fn setting(name: &str, value: &str) -> RedisResult<Value> {
+        Ok(Value::Map(vec![(text(name)?, text(value)?)]))
+    }
+
+    /// The answers of a server that is as it should be.
+    fn good() -> Vec<RedisResult<Value>> {
+        vec![
+            Ok(Value::Array(vec![text("master").unwrap(), Value::Int(0)])),
+            text(INFO),
+            Ok(Value::Int(1)),
+            setting("save", ""),
+            setting("appendonly", "no"),
+            setting("maxmemory", "1000000"),
+            setting("maxmemory-policy", "allkeys-lru"),
+            Ok(Value::Nil),
+        ]
+    }
+
+    /// What is found when the answer at `place` is another one.
+    fn with(place: usize, answer: RedisResult<Value>) -> Result<Checkup, Unusable> {
+        let mut answers = good();
+        answers[place] = answer;
+        Checkup::from_answers(answers)
+    }
+
+    #[test]
+    fn a_server_as_it_should_be_is_strict_and_nothing_is_found() {
+        let checkup = Checkup::from_answers(good()).unwrap();
+        assert_eq!(checkup.findings, []);
+        assert_eq!(checkup.level(), Guarantee::Strict);
+        assert!(checkup.runs_scripts);
+    }
+
+    #[test]
+    fn each_weakness_is_found_and_lowers_the_level_as_it_says() {
+        let denied = || refused("NOPERM this user has no permissions");
+        for (place, answer, finding) in [
+            (1, text(&INFO.replace("slaves:0", "slaves:2")), REPLICAS),
+            (
+                1,
+                text(&INFO.replace("aof_enabled:0", "aof_enabled:1")),
+                APPEND_ONLY,
+            ),
+            (1, text(&INFO.replace("loaded:0", "loaded:7")), OLD_DATA),
+            (1, denied(), UNKNOWN),
+            (2, denied(), NO_SCRIPTS),
+            (2, refused("ERR unknown command 'EVAL'"), NO_SCRIPTS),
+            (3, setting("save", "3600 1"), SNAPSHOTS),
+            (3, denied(), UNKNOWN),
+            (4, setting("appendonly", "yes"), APPEND_ONLY),
+            (5, setting("maxmemory", "0"), NO_LIMIT),
+            (6, setting("maxmemory-policy", "noeviction"), NO_EVICTION),
+            (
+                6,
+                setting("maxmemory-policy", "volatile-ttl"),
+                EVICTS_LEASES,
+            ),
+        ] {
+            let checkup = with(place, answer).unwrap();
+            assert_eq!(checkup.findings, [finding]);
+            assert_eq!(checkup.level(), finding.allows, "{finding}");
+            assert_eq!(checkup.runs_scripts, finding != NO_SCRIPTS);
+        }
+    }
+
+    #[test]
+    fn the_weakest_finding_decides() {
+        let mut answers = good();
+        answers[2] = refused("NOPERM no scripts");
+        answers[3] = setting("save", "3600 1");
+        let checkup = Checkup::from_answers(answers).unwrap();
+        assert_eq!(checkup.findings, [NO_SCRIPTS, SNAPSHOTS]);
+        assert_eq!(checkup.level(), Guarantee::Unfenced);
+    }
+
+    #[test]
+    fn a_replica_a_cluster_and_a_server_that_loads_cannot_be_used() {
+        let slave = Ok(Value::Array(vec![text("slave").unwrap()]));
+        for (place, answer, unusable) in [
+            (0, slave, Unusable::Replica),
+            (
+                1,
+                text(&INFO.replace("role:master", "role:slave")),
+                Unusable::Replica,
+            ),
+            (
+                1,
+                text(&INFO.replace("standalone", "cluster")),
+                Unusable::Cluster,
+            ),
+            (
+                7,
+                refused("LOADING Redis is loading the dataset"),
+                Unusable::Loading,
+            ),
+        ] {
+            assert_eq!(with(place, answer), Err(unusable));
+        }
+    }
+
+    #[test]
+    fn a_user_who_may_only_read_and_write_can_use_it() {
+        let denied =
+            || -> RedisResult<Value> { Err(RedisError::from((redis::ErrorKind::Client, "no"))) };
+        let answers = (0..8).map(|_| denied()).collect();
+        let checkup = Checkup::from_answers(answers).unwrap();
+        assert_eq!(checkup.findings, [NO_SCRIPTS, UNKNOWN]);
+    }
+}

@@ -1,0 +1,96 @@
+//! The settings of a connection, as they stand in a file.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use crate::secret::Secret;
+
+/// The settings of a connection, for a configuration file in any format that serde reads.
+///
+/// A setting that is left out has the default of [`RedisBuilder`](crate::RedisBuilder). A setting that does not
+/// exist is an error. Durations are written like `250ms` or `1s`.
+///
+/// # Examples
+///
+/// ```
+/// use cache_redis::{RedisBuilder, RedisConfig};
+///
+/// let config: RedisConfig = serde_json::from_str(
+///     r#"{ "host": "cache.internal:6379", "user": "app", "pass": "secret", "db": 2,
+///          "tls": { "ca_file": "/etc/ssl/cache-ca.pem" }, "read_timeout": "100ms" }"#,
+/// )?;
+/// assert!(!format!("{config:?}").contains("secret"));
+///
+/// let builder = RedisBuilder::from(config); // and then `.connect().await?`
+/// # drop(builder);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisConfig {
+    pub(crate) host: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) pass: Option<Secret>,
+    pub(crate) db: Option<u32>,
+    pub(crate) tls: Option<TlsConfig>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) connect_timeout: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) read_timeout: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) write_timeout: Option<Duration>,
+    pub(crate) lanes: Option<usize>,
+    pub(crate) non_block: Option<bool>,
+    pub(crate) wait_for_replicas: Option<ReplicasConfig>,
+}
+
+/// `tls: true`, or the files to use.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "`tls` is true, false, or a table of `ca_file`, `cert_file`, `key_file`"
+)]
+pub(crate) enum TlsConfig {
+    Switch(bool),
+    Files(TlsFiles),
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TlsFiles {
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) cert_file: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+/// For how many replicas a removal waits, and for how long.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReplicasConfig {
+    pub(crate) count: u32,
+    #[serde(with = "humantime_serde")]
+    pub(crate) patience: Duration,
+}
+
+#[cfg(feature = "tls")]
+impl TlsFiles {
+    pub(crate) fn tls(&self) -> Result<crate::Tls, crate::ConnectError> {
+        let mut tls = crate::Tls::new();
+        if let Some(ca) = &self.ca_file {
+            tls = tls.ca_file(ca);
+        }
+        match (&self.cert_file, &self.key_file) {
+            (Some(certificate), Some(key)) => Ok(tls.client_files(certificate, key)),
+            (None, None) => Ok(tls),
+            (Some(_), None) => Err(crate::ConnectError::setting(
+                "tls.key_file",
+                "a certificate needs its key: set it too, or leave `cert_file` out",
+            )),
+            (None, Some(_)) => Err(crate::ConnectError::setting(
+                "tls.cert_file",
+                "a key needs its certificate: set it too, or leave `key_file` out",
+            )),
+        }
+    }
+}

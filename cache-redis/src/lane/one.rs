@@ -1,0 +1,185 @@
+//! One lane: a multiplexed connection, and what is known about it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool_redis::Connection;
+use parking_lot::Mutex;
+use redis::{Cmd, RedisError, Value, aio::MultiplexedConnection};
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, timeout_at},
+};
+
+use super::reads::{self, Read};
+use crate::{breaker::Ended, error::Fault};
+
+/// So many timeouts in a row, and the lane is replaced: the driver never notices a server that
+/// hangs while its sockets look alive.
+const TIMEOUTS_IN_A_ROW: u32 = 3;
+
+/// A lane. It is replaced, never mended.
+pub(crate) struct Lane {
+    pub(super) slot: usize,
+    connection: MultiplexedConnection,
+    /// Keeps the lane's place in the pool for as long as it is used.
+    pooled: Mutex<Option<Connection>>,
+    pub(super) reads: mpsc::Sender<Read>,
+    gatherer: Mutex<Option<AbortHandle>>,
+    in_flight: AtomicUsize,
+    /// How many commands were answered, by whatever.
+    answers: AtomicU64,
+    timeouts_in_a_row: AtomicU32,
+}
+
+/// What became of a command on a lane.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) reply: Result<Value, (Fault, Option<RedisError>)>,
+    /// What it says about the node.
+    pub(super) ended: Ended,
+    /// Whether the lane is to be replaced.
+    pub(super) is_lost: bool,
+}
+
+impl Lane {
+    pub(super) fn new(slot: usize, pooled: Connection) -> (Arc<Self>, mpsc::Receiver<Read>) {
+        let (reads, waiting) = mpsc::channel(reads::LONGEST_QUEUE);
+        let lane = Self {
+            slot,
+            connection: MultiplexedConnection::clone(&pooled),
+            pooled: Mutex::new(Some(pooled)),
+            reads,
+            gatherer: Mutex::new(None),
+            in_flight: AtomicUsize::new(0),
+            answers: AtomicU64::new(0),
+            timeouts_in_a_row: AtomicU32::new(0),
+        };
+        (Arc::new(lane), waiting)
+    }
+
+    /// Says which task gathers this lane's reads.
+    pub(super) fn gathered_by(&self, task: AbortHandle) {
+        *self.gatherer.lock() = Some(task);
+    }
+
+    /// How many commands and queued reads wait for an answer.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts one who waits, until the answer is dropped.
+    pub(super) fn enter(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(&self.in_flight)
+    }
+
+    /// Sends a command and waits for its answer, until `deadline` at most.
+    pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Outcome {
+        let answers = self.answers.load(Ordering::Relaxed);
+        let mut connection = self.connection.clone();
+        let reply = timeout_at(deadline, connection.send_packed_command(command)).await;
+        let reply = match reply {
+            Ok(Ok(Value::ServerError(error))) => Err(RedisError::from(error)),
+            Ok(reply) => reply,
+            Err(_elapsed) => {
+                let is_silent = self.answers.load(Ordering::Relaxed) == answers;
+                return self.timed_out(is_silent);
+            }
+        };
+        match reply {
+            Ok(value) => {
+                self.answered();
+                Outcome {
+                    reply: Ok(value),
+                    ended: Ended::Answered,
+                    is_lost: false,
+                }
+            }
+            Err(error) => {
+                let fault = Fault::of(&error);
+                if fault != Fault::Broken {
+                    self.answered();
+                }
+                Outcome {
+                    reply: Err((fault, Some(error))),
+                    ended: fault.ended(),
+                    is_lost: fault.replaces_lane(),
+                }
+            }
+        }
+    }
+
+    fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        if self.timeouts_in_a_row.load(Ordering::Relaxed) != 0 {
+            self.timeouts_in_a_row.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// What a timeout means: for the node, if nothing at all came back meanwhile, that it hangs.
+    fn timed_out(&self, is_silent: bool) -> Outcome {
+        let in_a_row = self.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+        Outcome {
+            reply: Err((Fault::TimedOut, None)),
+            ended: if is_silent {
+                Ended::Hung
+            } else {
+                Fault::TimedOut.ended()
+            },
+            is_lost: in_a_row >= TIMEOUTS_IN_A_ROW,
+        }
+    }
+
+    /// Gives the lane's place in the pool back, and fails at once what waits in its queue. What is
+    /// in flight ends by itself, or at its deadline.
+    pub(super) fn retire(&self) {
+        if let Some(pooled) = self.pooled.lock().take() {
+            // Out of the pool: it is not to be handed out again.
+            drop(Connection::take(pooled));
+        }
+        if let Some(gatherer) = self.gatherer.lock().take() {
+            gatherer.abort();
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.retire();
+    }
+}
+
+/// One who waits for an answer of a lane.
+#[derive(Debug)]
+pub(super) struct InFlight<'a>(&'a AtomicUsize);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane")
+            .field("slot", &self.slot)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The deadlines of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    pub(crate) connect: Duration,
+    pub(crate) read: Duration,
+    pub(crate) write: Duration,
+}

@@ -1,0 +1,118 @@
+//! Reads of one lane, gathered into `MGET`s when it is busy.
+//!
+//! A lone caller's `GET` goes out at once. From 32 in flight on, reads wait in a queue while four
+//! batches are on their way, and the next batch takes all that wait, up to 64. Measured against
+//! plain `GET`s on one connection, gathering doubles the throughput from 256 callers on and costs
+//! a fifth of it with 16: hence both ways.
+//!
+//! A batch is made of who waits when it is sent. Who comes later is in the next one, so nobody is
+//! answered by a command that was sent before they asked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cache_core::Key;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use redis::{Cmd, Value};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    one::Lane,
+    set::{Failed, Shared},
+};
+use crate::error::Fault;
+
+/// From how many commands in flight on reads are gathered.
+pub(super) const BUSY: usize = 32;
+
+/// How many reads may wait for their batch; further ones are turned away.
+pub(super) const LONGEST_QUEUE: usize = 65_536;
+
+/// How many keys a batch has at most, and how many batches are on their way.
+const BATCH: usize = 64;
+const BATCHES: usize = 4;
+
+/// A read that waits for its batch.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(super) key: Key,
+    pub(super) asked: Instant,
+    pub(super) reply: oneshot::Sender<Result<Option<Bytes>, Failed>>,
+}
+
+/// Sends what waits for `lane`, batch by batch, until the lane is retired.
+pub(super) async fn gather(set: Arc<Shared>, lane: Arc<Lane>, mut waiting: mpsc::Receiver<Read>) {
+    let mut flying = FuturesUnordered::new();
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        tokio::select! {
+            biased;
+            Some(()) = flying.next(), if !flying.is_empty() => {}
+            taken = waiting.recv_many(&mut batch, BATCH), if flying.len() < BATCHES => {
+                if taken == 0 {
+                    return;
+                }
+                let next = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                flying.push(fly(&set, &lane, next));
+            }
+        }
+    }
+}
+
+/// Sends one batch and hands out its answers.
+async fn fly(set: &Shared, lane: &Arc<Lane>, mut batch: Vec<Read>) {
+    batch.retain(|read| !read.reply.is_closed());
+    let Some(oldest) = batch.iter().map(|read| read.asked).min() else {
+        return;
+    };
+    let values = if set.is_open() {
+        // What queued up before a node hung does not wait for it one batch after the other.
+        Err(Fault::Away.into())
+    } else {
+        let deadline = oldest + set.deadlines.read;
+        read_many(set, lane, batch.iter().map(|read| &read.key), deadline).await
+    };
+    match values {
+        Ok(values) => {
+            for (read, value) in batch.into_iter().zip(values) {
+                read.reply.send(Ok(value)).ok();
+            }
+        }
+        Err(failed) => {
+            for read in batch {
+                read.reply.send(Err(failed.clone())).ok();
+            }
+        }
+    }
+}
+
+/// Reads `keys` by one command.
+pub(super) async fn read_many(
+    set: &Shared,
+    lane: &Arc<Lane>,
+    keys: impl ExactSizeIterator<Item = &Key>,
+    deadline: Instant,
+) -> Result<Vec<Option<Bytes>>, Failed> {
+    let asked = keys.len();
+    let mut command = Cmd::new();
+    command.arg("MGET");
+    for key in keys {
+        command.arg(key.as_bytes());
+    }
+    match set.call(lane, &command, deadline).await? {
+        Value::Array(values) if values.len() == asked => values.into_iter().map(payload).collect(),
+        _ => Err(Fault::Unexpected.into()),
+    }
+}
+
+/// What a `GET` or a part of an `MGET` answered.
+pub(super) fn payload(value: Value) -> Result<Option<Bytes>, Failed> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(bytes) => Ok(Some(Bytes::from(bytes))),
+        _ => Err(Fault::Unexpected.into()),
+    }
+}

@@ -1,0 +1,354 @@
+//! A node: its lanes, and the breaker in front of them.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::{ArcSwapOption, Guard};
+use bytes::Bytes;
+use cache_core::{BreakerState, Error, Event, Key, Recorder};
+use deadpool_redis::Pool;
+use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+use redis::{Cmd, RedisError, Value};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+    task::AbortHandle,
+    time::Instant,
+};
+use tracing::{info, warn};
+
+use super::{
+    keeper,
+    one::{Deadlines, Lane},
+    reads::{self, Read},
+};
+use crate::{
+    breaker::{Breaker, Change, Ended},
+    checkup::Checkup,
+    connect::{ConnectError, Connector},
+    error::Fault,
+    journal::Journal,
+};
+
+/// How many keys one command of a `get_many` reads.
+const KEYS_AT_ONCE: usize = 512;
+
+/// Why a command was not answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    pub(crate) fault: Fault,
+    cause: Option<RedisError>,
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self { fault, cause: None }
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(Failed { fault, cause }: Failed) -> Self {
+        match cause {
+            Some(cause) => fault.error_from(&cause),
+            None => fault.error(),
+        }
+    }
+}
+
+/// A node. When this is dropped its tasks end and its lanes close.
+pub(crate) struct LaneSet {
+    shared: Arc<Shared>,
+    tasks: Vec<AbortHandle>,
+}
+
+/// What the callers and the tasks of a node share.
+pub(crate) struct Shared {
+    pub(super) lanes: Box<[ArcSwapOption<Lane>]>,
+    /// Told when the lane of its place is gone.
+    pub(super) vacated: Box<[Notify]>,
+    pub(super) deadlines: Deadlines,
+    pub(super) connector: Connector,
+    pub(super) journal: Mutex<Journal>,
+    pub(super) checkup: ArcSwapOption<Checkup>,
+    breaker: Mutex<Breaker>,
+    /// Whether the breaker turns callers away: what they look at.
+    is_open: AtomicBool,
+    /// Whether nobody uses this any more.
+    is_closed: AtomicBool,
+    /// Told when the breaker opens.
+    pub(super) opened: Notify,
+    pub(super) runtime: Handle,
+    recorder: Option<Arc<dyn Recorder>>,
+}
+
+impl LaneSet {
+    /// Starts the tasks that connect to a node, on the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// If it waits for the first connection, why that could not be made.
+    pub(crate) async fn start(
+        connector: Connector,
+        deadlines: Deadlines,
+        lanes: usize,
+        recorder: Option<Arc<dyn Recorder>>,
+        waits: bool,
+    ) -> Result<Self, ConnectError> {
+        let shared = Arc::new(Shared {
+            lanes: (0..lanes).map(|_| ArcSwapOption::empty()).collect(),
+            vacated: (0..lanes).map(|_| Notify::new()).collect(),
+            deadlines,
+            connector,
+            journal: Mutex::default(),
+            checkup: ArcSwapOption::empty(),
+            breaker: Mutex::new(Breaker::new(Instant::now())),
+            is_open: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            opened: Notify::new(),
+            runtime: Handle::current(),
+            recorder,
+        });
+        if waits {
+            keeper::open(&shared, 0, false).await?;
+        }
+        let mut tasks: Vec<AbortHandle> = (0..lanes)
+            .map(|slot| tokio::spawn(keeper::keep(Arc::clone(&shared), slot)).abort_handle())
+            .collect();
+        tasks.push(tokio::spawn(keeper::probe(Arc::clone(&shared))).abort_handle());
+        Ok(Self { shared, tasks })
+    }
+
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        self.shared.deadlines
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.shared.runtime
+    }
+
+    /// The pool, for who needs a connection of their own for a while.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.shared.connector.pool
+    }
+
+    /// What the last look at the node found; `None` before the first.
+    pub(crate) fn checkup(&self) -> Option<Arc<Checkup>> {
+        self.shared.checkup.load_full()
+    }
+
+    /// Whether scripts may run. Until the first look that is assumed.
+    pub(crate) fn runs_scripts(&self) -> bool {
+        let checkup = self.shared.checkup.load();
+        checkup.as_ref().is_none_or(|checkup| checkup.runs_scripts)
+    }
+
+    /// Notes that `keys` are about to be removed.
+    pub(crate) fn note_removal(&self, keys: &[Key]) {
+        self.shared.journal.lock().note(keys, Instant::now());
+    }
+
+    /// A lane to send on, the one with the least to do.
+    pub(crate) fn lane(&self) -> Result<Arc<Lane>, Failed> {
+        self.shared.lane()
+    }
+
+    /// Sends `command` on `lane`, and waits for its answer until `deadline` at most.
+    pub(crate) async fn call(
+        &self,
+        lane: &Arc<Lane>,
+        command: &Cmd,
+        deadline: Instant,
+    ) -> Result<Value, Failed> {
+        self.shared.call(lane, command, deadline).await
+    }
+
+    /// Reads one key: at once, or with others if the lane is busy.
+    pub(crate) async fn read(&self, key: &Key) -> Result<Option<Bytes>, Failed> {
+        let lane = self.shared.lane()?;
+        let asked = Instant::now();
+        if lane.in_flight() < reads::BUSY {
+            let mut command = Cmd::with_capacity(2, 3 + key.as_bytes().len());
+            command.arg("GET").arg(key.as_bytes());
+            let deadline = asked + self.shared.deadlines.read;
+            return match self.shared.call(&lane, &command, deadline).await {
+                Ok(value) => reads::payload(value),
+                // As in an `MGET`: it is no entry.
+                Err(failed) if failed.fault == Fault::WrongType => Ok(None),
+                Err(failed) => Err(failed),
+            };
+        }
+        let _in_flight = lane.enter();
+        let (reply, answer) = oneshot::channel();
+        let key = key.clone();
+        let read = Read { key, asked, reply };
+        lane.reads.try_send(read).map_err(|_full| Fault::Crowded)?;
+        // Its batch keeps the deadline; if that is gone, so is the lane.
+        answer
+            .await
+            .unwrap_or_else(|_gone| Err(Fault::Broken.into()))
+    }
+
+    /// Reads many keys, some hundred at once.
+    pub(crate) async fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, Failed> {
+        let lane = self.shared.lane()?;
+        let deadline = Instant::now() + self.shared.deadlines.read;
+        let parts = keys.chunks(KEYS_AT_ONCE);
+        let parts = parts.map(|part| reads::read_many(&self.shared, &lane, part.iter(), deadline));
+        Ok(try_join_all(parts).await?.concat())
+    }
+}
+
+impl Shared {
+    /// Whether callers are turned away.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+
+    fn lane(&self) -> Result<Arc<Lane>, Failed> {
+        if self.is_open() {
+            return Err(Fault::Away.into());
+        }
+        self.any_lane().ok_or_else(|| Fault::Away.into())
+    }
+
+    /// The lane with the least to do, whatever the breaker says.
+    pub(super) fn any_lane(&self) -> Option<Arc<Lane>> {
+        if let [only] = &*self.lanes {
+            return only.load_full();
+        }
+        let lanes = self.lanes.iter().filter_map(ArcSwapOption::load_full);
+        lanes.min_by_key(|lane| lane.in_flight())
+    }
+
+    /// Sends `command` on `lane`; sees to the breaker, and to the lane if that is lost.
+    pub(super) async fn call(
+        &self,
+        lane: &Arc<Lane>,
+        command: &Cmd,
+        deadline: Instant,
+    ) -> Result<Value, Failed> {
+        let in_flight = lane.enter();
+        let outcome = lane.send(command, deadline).await;
+        drop(in_flight);
+        self.record(outcome.ended);
+        if outcome.is_lost {
+            self.retire(lane);
+        }
+        outcome
+            .reply
+            .map_err(|(fault, cause)| Failed { fault, cause })
+    }
+
+    /// Takes note of how a command ended.
+    fn record(&self, ended: Ended) {
+        let change = self.breaker.lock().record(ended, Instant::now());
+        self.changed(change);
+    }
+
+    /// Begins a probe if one is due; else says when to look again.
+    pub(super) fn begin_probe(&self) -> Result<(), Option<Instant>> {
+        let mut breaker = self.breaker.lock();
+        match breaker.begin_probe(Instant::now()) {
+            Some(change) => {
+                drop(breaker);
+                self.changed(Some(change));
+                Ok(())
+            }
+            None => Err(breaker.probe_due()),
+        }
+    }
+
+    /// Takes note of the answer to a probe.
+    pub(super) fn probed(&self, is_well: bool) {
+        let change = self.breaker.lock().probed(is_well, Instant::now());
+        self.changed(change);
+    }
+
+    fn changed(&self, change: Option<Change>) {
+        let Some(change) = change else { return };
+        let (is_open, state) = match change {
+            Change::Opened => (true, BreakerState::Open),
+            Change::Probing => (true, BreakerState::HalfOpen),
+            Change::Closed => (false, BreakerState::Closed),
+        };
+        let was_open = self.is_open.swap(is_open, Ordering::Relaxed);
+        if is_open && !was_open {
+            warn!("redis does not answer: callers are turned away until it does");
+        } else if was_open && !is_open {
+            info!("redis answers again");
+        }
+        if change == Change::Opened {
+            self.opened.notify_one();
+        }
+        self.tell(Event::Breaker(state));
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        if let Some(recorder) = &self.recorder {
+            recorder.record(event);
+        }
+    }
+
+    /// Puts a lane in its place. That the node answered is as good as a probe.
+    pub(super) fn install(&self, slot: usize, lane: Arc<Lane>) {
+        self.lanes[slot].store(Some(lane));
+        self.probed(true);
+        // A keeper that was past its last wait when the set was dropped.
+        if self.is_closed.load(Ordering::SeqCst) {
+            self.close();
+        }
+    }
+
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        for place in &self.lanes {
+            if let Some(lane) = place.swap(None) {
+                lane.retire();
+            }
+        }
+    }
+
+    /// Takes a lane out, unless that has been done.
+    pub(super) fn retire(&self, lane: &Arc<Lane>) {
+        let place = &self.lanes[lane.slot];
+        let current: Guard<Option<Arc<Lane>>> = place.load();
+        if !current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, lane))
+        {
+            return;
+        }
+        let previous = place.compare_and_swap(&current, None);
+        if previous
+            .as_ref()
+            .is_some_and(|previous| Arc::ptr_eq(previous, lane))
+        {
+            lane.retire();
+            self.vacated[lane.slot].notify_one();
+        }
+    }
+}
+
+impl Drop for LaneSet {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.shared.close();
+    }
+}
+
+impl fmt::Debug for LaneSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaneSet")
+            .field("lanes", &self.shared.lanes.len())
+            .field("is_open", &self.shared.is_open())
+            .finish_non_exhaustive()
+    }
+}

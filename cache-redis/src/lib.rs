@@ -1,0 +1,82 @@
+//! The Redis backend of the cache: one load per key and no stale fill, across processes.
+//!
+//! A service gives [`Redis`] to its engine in place of another backend; its caches stay as they
+//! are. Redis 6 or newer and Valkey are spoken to.
+//!
+//! # Model
+//!
+//! - A hit is one plain `GET`. Under load, reads that wait at the same time go together in an
+//!   `MGET`.
+//! - A lease is a key beside the value's, in the same cluster slot. What takes, keeps, uses or ends
+//!   one is a script, and so one atomic step; the value's key holds the payload, or `*` for "there
+//!   is no such thing", and nothing else, so other programs can read it.
+//! - A few multiplexed connections carry all commands. A caller never waits for one: when there is
+//!   none, or the server stopped answering, calls fail at once and the engine's outage policy
+//!   decides.
+//! - What the guarantee rests on is looked at whenever a connection is opened: see
+//!   [`Redis::guarantee`].
+//!
+//! # Example
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use cache_redis::Redis;
+//!
+//! let redis = Redis::connect("redis://127.0.0.1:6379").await?;
+//! let report = redis.guarantee().expect("it is connected");
+//! for finding in &report.findings {
+//!     println!("{finding}");
+//! }
+//! // Engine::builder(redis).build()?
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Permissions
+//!
+//! A user of its own needs `+@read +@write +@scripting +@connection +role +info +config|get`, and
+//! the keys `~PREFIX*` for each cache's prefix and `~{*` for leases; `clear` needs `+flushdb`.
+//! Without `+@scripting` it runs, loudly, without the fence.
+//!
+//! # Features
+//!
+//! | feature | enables |
+//! |---|---|
+//! | `tls` (default) | `rediss://` and [`Tls`] |
+//! | `testing` | protection switches for tests; outside semver |
+#![doc(test(attr(deny(warnings))))]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the driver's enums are open, and what is not expected is treated alike"
+)]
+
+mod address;
+mod backend;
+mod breaker;
+mod builder;
+mod checkup;
+mod config;
+mod connect;
+mod error;
+mod journal;
+mod key;
+mod lane;
+
+mod replicas;
+mod scripts;
+mod secret;
+mod steps;
+#[cfg(feature = "tls")]
+mod tls;
+mod token;
+mod unfenced;
+
+#[cfg(feature = "tls")]
+pub use self::tls::Tls;
+pub use self::{
+    backend::{GuaranteeReport, Redis},
+    builder::RedisBuilder,
+    checkup::Finding,
+    config::RedisConfig,
+    connect::ConnectError,
+};

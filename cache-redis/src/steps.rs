@@ -1,0 +1,312 @@
+//! The steps of the contract, as commands to a node: each one atomic.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use cache_core::{Acquire, Entry, Error, ErrorKind, Extend, Fill, Key, Lease, Ttl};
+use redis::{Cmd, Value};
+use tokio::time::Instant;
+
+use crate::{
+    error::Fault,
+    key::lease_key,
+    lane::{Failed, Lane, LaneSet},
+    scripts::{self, Step},
+    token::{self, Tokens},
+};
+
+/// What stands for "there is no such thing": the marker of go-zero, which no codec writes.
+const ABSENT: &[u8] = b"*";
+
+/// What is stored under a value's key.
+pub(crate) fn entry(payload: Bytes) -> Entry {
+    if payload == ABSENT {
+        Entry::Absent
+    } else {
+        Entry::Encoded(payload)
+    }
+}
+
+/// What is to be stored of an entry.
+pub(crate) fn payload(entry: Entry) -> Result<Bytes, Error> {
+    match entry {
+        Entry::Absent => Ok(Bytes::from_static(ABSENT)),
+        Entry::Encoded(payload) if payload == ABSENT => Err(Error::new(
+            ErrorKind::Rejected,
+            "the codec wrote `*`, which stands for a negative entry: let it begin with a format byte",
+        )),
+        Entry::Encoded(payload) => Ok(payload),
+        Entry::Decoded { .. } => Err(Error::new(
+            ErrorKind::Rejected,
+            "redis stores encoded entries only",
+        )),
+    }
+}
+
+/// Milliseconds, at least one: what the server counts in.
+pub(crate) fn millis(time: Duration) -> u64 {
+    let millis = time.as_micros().div_ceil(1000).max(1);
+    u64::try_from(millis).unwrap_or(u64::MAX)
+}
+
+/// The plain removal of entries and leases, atomic for all `keys`.
+pub(crate) fn removal(keys: &[Key]) -> Cmd {
+    let mut command = Cmd::new();
+    command.arg("DEL");
+    for key in keys {
+        command.arg(key.as_bytes()).arg(lease_key(key.as_bytes()));
+    }
+    command
+}
+
+/// Runs `step`, by its digest if the server knows it.
+///
+/// An answer that it does not is proof that it did not run, so that it may be sent once more,
+/// under the same token.
+async fn run(
+    set: &LaneSet,
+    lane: &Arc<Lane>,
+    step: &Step,
+    keys: &[&[u8]],
+    arguments: &[&[u8]],
+    deadline: Instant,
+) -> Result<Value, Failed> {
+    let invocation = |name: &str, script: &str| {
+        let mut command = Cmd::new();
+        command.arg(name).arg(script).arg(keys.len());
+        for part in keys.iter().chain(arguments) {
+            command.arg(*part);
+        }
+        command
+    };
+    let by_digest = invocation("EVALSHA", &step.digest);
+    match set.call(lane, &by_digest, deadline).await {
+        Err(failed) if failed.fault == Fault::NoScript => {
+            let by_source = invocation("EVAL", step.source);
+            set.call(lane, &by_source, deadline).await
+        }
+        answer => answer,
+    }
+}
+
+/// A lease that was asked for and not answered. It is released behind the question, on the same
+/// connection, so that an orphan holds nobody off for a whole hold.
+struct Asked<'a> {
+    set: &'a Arc<LaneSet>,
+    lane: Arc<Lane>,
+    key: &'a Key,
+    lease: Lease,
+    is_answered: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn new(set: &'a Arc<LaneSet>, key: &'a Key, tokens: &Tokens) -> Result<Self, Failed> {
+        Ok(Self {
+            lane: set.lane()?,
+            set,
+            key,
+            lease: tokens.draw(),
+            is_answered: false,
+        })
+    }
+
+    /// Takes note of an answer. An error of the server's says that nothing was granted.
+    fn answered<T>(&mut self, answer: &Result<T, Failed>) {
+        self.is_answered = match answer {
+            Ok(_) => true,
+            Err(failed) => !matches!(failed.fault, Fault::TimedOut | Fault::Broken),
+        };
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let (set, lane) = (Arc::clone(self.set), Arc::clone(&self.lane));
+        let (key, lease) = (self.key.clone(), self.lease);
+        let runtime = set.runtime().clone();
+        runtime.spawn(async move { release_on(&set, &lane, &key, lease).await });
+    }
+}
+
+pub(crate) async fn acquire(
+    set: &Arc<LaneSet>,
+    key: &Key,
+    hold: Duration,
+    tokens: &Tokens,
+) -> Result<Acquire, Error> {
+    let mut asked = Asked::new(set, key, tokens)?;
+    let deadline = Instant::now() + set.deadlines().read;
+    let answer = run(
+        set,
+        &asked.lane,
+        &scripts::ACQUIRE,
+        &[key.as_bytes(), &lease_key(key.as_bytes())],
+        &[
+            token::text(asked.lease).as_bytes(),
+            millis(hold).to_string().as_bytes(),
+        ],
+        deadline,
+    )
+    .await;
+    asked.answered(&answer);
+    acquired(answer?, asked.lease, hold)
+}
+
+/// Reads the answer of [`scripts::ACQUIRE`].
+fn acquired(answer: Value, lease: Lease, hold: Duration) -> Result<Acquire, Error> {
+    let Value::Array(parts) = answer else {
+        return Err(Fault::Unexpected.error());
+    };
+    let mut parts = parts.into_iter();
+    match (parts.next(), parts.next()) {
+        (Some(Value::Int(1)), Some(Value::BulkString(found))) => {
+            Ok(Acquire::Hit(entry(found.into())))
+        }
+        (Some(Value::Int(2)), None) => Ok(Acquire::Granted(lease)),
+        (Some(Value::Int(3)), Some(Value::Int(left))) => Ok(held(left, hold)),
+        _ => Err(Fault::Unexpected.error()),
+    }
+}
+
+/// What `PTTL` of a lease that is held says. A lease without an end is none of ours; it is waited
+/// for like one that was just granted.
+pub(crate) fn held(left: i64, hold: Duration) -> Acquire {
+    let left = u64::try_from(left).map_or(hold, Duration::from_millis);
+    Acquire::Held {
+        retry_after: left.max(Duration::from_millis(1)),
+    }
+}
+
+pub(crate) async fn seize(
+    set: &Arc<LaneSet>,
+    key: &Key,
+    hold: Duration,
+    tokens: &Tokens,
+) -> Result<Lease, Error> {
+    let mut asked = Asked::new(set, key, tokens)?;
+    set.note_removal(std::slice::from_ref(key));
+    let deadline = Instant::now() + set.deadlines().write;
+    let answer = run(
+        set,
+        &asked.lane,
+        &scripts::SEIZE,
+        &[key.as_bytes(), &lease_key(key.as_bytes())],
+        &[
+            token::text(asked.lease).as_bytes(),
+            millis(hold).to_string().as_bytes(),
+        ],
+        deadline,
+    )
+    .await;
+    asked.answered(&answer);
+    answer?;
+    Ok(asked.lease)
+}
+
+pub(crate) async fn fill(
+    set: &LaneSet,
+    key: &Key,
+    lease: Lease,
+    payload: &[u8],
+    ttl: Ttl,
+) -> Result<Fill, Error> {
+    let deadline = Instant::now() + set.deadlines().write;
+    let answer = run(
+        set,
+        &set.lane()?,
+        &scripts::FILL,
+        &[key.as_bytes(), &lease_key(key.as_bytes())],
+        &[
+            token::text(lease).as_bytes(),
+            payload,
+            millis(ttl.get()).to_string().as_bytes(),
+        ],
+        deadline,
+    )
+    .await?;
+    Ok(if is_one(&answer)? {
+        Fill::Stored
+    } else {
+        Fill::Superseded
+    })
+}
+
+pub(crate) async fn extend(
+    set: &LaneSet,
+    key: &Key,
+    lease: Lease,
+    hold: Duration,
+) -> Result<Extend, Error> {
+    let deadline = Instant::now() + set.deadlines().write;
+    let answer = run(
+        set,
+        &set.lane()?,
+        &scripts::EXTEND,
+        &[&lease_key(key.as_bytes())],
+        &[
+            token::text(lease).as_bytes(),
+            millis(hold).to_string().as_bytes(),
+        ],
+        deadline,
+    )
+    .await?;
+    Ok(if is_one(&answer)? {
+        Extend::Extended
+    } else {
+        Extend::Lost
+    })
+}
+
+pub(crate) async fn release(set: &LaneSet, key: &Key, lease: Lease) -> Result<(), Error> {
+    Ok(release_on(set, &set.lane()?, key, lease).await?)
+}
+
+async fn release_on(
+    set: &LaneSet,
+    lane: &Arc<Lane>,
+    key: &Key,
+    lease: Lease,
+) -> Result<(), Failed> {
+    let deadline = Instant::now() + set.deadlines().write;
+    run(
+        set,
+        lane,
+        &scripts::RELEASE,
+        &[&lease_key(key.as_bytes())],
+        &[token::text(lease).as_bytes()],
+        deadline,
+    )
+    .await
+    .map(drop)
+}
+
+/// Removes `keys`, atomically.
+pub(crate) async fn remove(set: &LaneSet, keys: &[Key]) -> Result<(), Error> {
+    set.note_removal(keys);
+    let deadline = Instant::now() + set.deadlines().write;
+    set.call(&set.lane()?, &removal(keys), deadline).await?;
+    Ok(())
+}
+
+/// Sends a command without arguments of ours, and waits as for a write.
+pub(crate) async fn plain(set: &LaneSet, words: &[&str]) -> Result<(), Error> {
+    let mut command = Cmd::new();
+    for word in words {
+        command.arg(*word);
+    }
+    let deadline = Instant::now() + set.deadlines().write;
+    set.call(&set.lane()?, &command, deadline).await?;
+    Ok(())
+}
+
+/// Reads a 1 or a 0.
+pub(crate) fn is_one(answer: &Value) -> Result<bool, Error> {
+    match answer {
+        Value::Int(1) => Ok(true),
+        Value::Int(0) => Ok(false),
+        _ => Err(Fault::Unexpected.error()),
+    }
+}
