@@ -44,7 +44,10 @@ pub enum ConnectError {
     #[error("`host`: redis cannot be reached: is it running there, with TLS or without as set?")]
     Unreachable(#[source] BoxError),
     /// The server did not answer in time.
-    #[error("`connect_timeout`: redis did not answer in time: is it overloaded or paused?")]
+    #[error(
+        "`connect_timeout`: redis did not answer in time: is it overloaded or paused, or does only \
+         one side speak TLS?"
+    )]
     TimedOut,
     /// The server refuses the user or the password.
     #[error("`user`, `pass`: redis refuses this login")]
@@ -68,6 +71,18 @@ impl ConnectError {
 
     fn of(error: &RedisError) -> Self {
         let cause = Cause::of(error);
+        // The details may quote the login, so they are looked at and not shown.
+        if error
+            .detail()
+            .is_some_and(|detail| detail.contains("DB index"))
+        {
+            let problem = "the server has no such database: lower it, or raise its `databases`";
+            return Self::setting("db", problem);
+        }
+        if error.kind() == RedisKind::RESP3NotSupported {
+            let problem = "the server is older than Redis 6";
+            return Self::setting("host", problem);
+        }
         match (error.kind(), Fault::of(error)) {
             (_, Fault::TimedOut) => Self::TimedOut,
             (RedisKind::AuthenticationFailed, _) | (_, Fault::Denied | Fault::LoggedOut) => {

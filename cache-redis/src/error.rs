@@ -1,6 +1,6 @@
 //! What went wrong between this process and a server, classified once.
 
-use std::{fmt, io};
+use std::fmt;
 
 use cache_core::{Error, ErrorKind};
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
@@ -163,11 +163,11 @@ impl Cause {
         if let Some(code) = error.code() {
             return Self::Server(code.to_owned());
         }
-        let source = std::error::Error::source(error);
-        match source.and_then(|source| source.downcast_ref::<io::Error>()) {
-            Some(io) => Self::Io(io.to_string()),
-            None => Self::Driver(error.category().to_owned()),
+        if error.is_io_error() {
+            // Words of the operating system or of TLS, which know nothing of commands.
+            return Self::Io(error.to_string());
         }
+        Self::Driver(error.category().to_owned())
     }
 }
 
@@ -184,6 +184,8 @@ impl std::error::Error for Cause {}
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     /// The error that the driver makes of this line of the server's.

@@ -116,7 +116,11 @@ pub(super) async fn probe(set: Arc<Shared>) {
                 let is_well = ping(&set).await;
                 set.probed(is_well);
             }
-            Err(Some(due)) => sleep_until(due).await,
+            // Opened anew meanwhile, after a lane that was put in had closed it, it is due sooner.
+            Err(Some(due)) => tokio::select! {
+                () = sleep_until(due) => {}
+                () = set.opened.notified() => {}
+            },
             Err(None) => set.opened.notified().await,
         }
     }
