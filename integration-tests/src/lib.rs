@@ -1,0 +1,44 @@
+//! A real Redis for tests: [`Server`], for one test alone.
+//!
+//! # Model
+//!
+//! A test asks for a [`Server`] and gets a node that no other test sees. Where it comes from is
+//! decided anew for each, in this order:
+//!
+//! | way | when | what the test may do |
+//! |---|---|---|
+//! | [`Way::Url`] | `REDIS_URL` is set and the test asks for nothing special | use an empty database of that server; not stop or configure it |
+//! | [`Way::Docker`] | Docker answers and has the image `redis:7.0` | everything |
+//! | [`Way::Process`] | `redis-server` is on the `PATH` | everything |
+//!
+//! If there is none of these, the test fails with a text that says how to get one. It never skips.
+//!
+//! | variable | means | default |
+//! |---|---|---|
+//! | `REDIS_URL` | a running server to use | none |
+//! | `REDIS_IMAGE` | the image for Docker, such as `valkey/valkey:8` | `redis:7.0` |
+//! | `REDIS_WAY` | `url`, `docker` or `process`: only this way | any |
+//!
+//! # Invariants
+//!
+//! 1. Two tests never share data, in whatever processes they run.
+//! 2. What a test started ends with it, also if the test panics. What a killed run left behind is
+//!    removed by the next one.
+//! 3. A server keeps its port for as long as it lives, also while it is down.
+//! 4. Nothing here waits without a limit, and nothing listens on another address than 127.0.0.1.
+#![doc(test(attr(deny(warnings))))]
+#![expect(
+    clippy::panic,
+    reason = "the harness is for tests: what it cannot do fails the test, with a text that says why"
+)]
+
+mod error;
+mod lock;
+mod server;
+mod wait;
+
+pub use self::{
+    error::Error,
+    server::{Builder, Server, Way},
+    wait::{eventually, within},
+};

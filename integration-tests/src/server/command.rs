@@ -1,0 +1,51 @@
+//! How `redis-server` is called.
+
+use super::builder::Builder;
+
+/// What a node needs to start, whichever way it starts.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) port: u16,
+    arguments: Vec<String>,
+    /// Name and content of the files that the arguments name with a leading `{dir}`.
+    pub(crate) files: Vec<(&'static str, String)>,
+}
+
+/// Stands for the folder that the files of a [`Command`] are in.
+const FOLDER: &str = "{dir}";
+
+impl Command {
+    pub(crate) fn new(builder: &Builder, port: u16) -> Self {
+        let mut arguments = Vec::new();
+        let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
+
+        add(&["--port", &port.to_string()]);
+        // A cache keeps nothing on disk.
+        add(&["--save", "", "--appendonly", "no"]);
+        // It listens on 127.0.0.1 alone, or in a container that is published there alone.
+        add(&["--protected-mode", "no"]);
+        // Else a replica is out of sync for its first five seconds.
+        add(&["--repl-diskless-sync-delay", "0"]);
+        if let Some(password) = &builder.password {
+            add(&["--requirepass", password]);
+        }
+        for user in &builder.users {
+            add(&["--user"]);
+            add(&user.split_whitespace().collect::<Vec<_>>());
+        }
+        arguments.extend(builder.arguments.iter().cloned());
+        Self {
+            port,
+            arguments,
+            files: Vec::new(),
+        }
+    }
+
+    /// Returns the arguments for a node whose files are in `folder`.
+    pub(crate) fn arguments(&self, folder: &str) -> Vec<String> {
+        self.arguments
+            .iter()
+            .map(|argument| argument.replace(FOLDER, folder))
+            .collect()
+    }
+}

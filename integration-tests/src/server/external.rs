@@ -1,0 +1,113 @@
+//! A database of a server that somebody else runs.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use url::Url;
+
+use crate::{Error, lock::Lock, wait::until_ok};
+
+/// How long a test waits for another to give a database back.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// An answer of the server, when the database is given back.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// An empty database for one test, emptied again when this is dropped.
+///
+/// Only databases that are empty are taken, so that nothing is ever lost that a test did not write.
+/// What a killed run left behind stays, and makes its database unusable until somebody empties it.
+/// Database 0 is taken only if the URL ends in `/0`: it is where others keep what they need. The
+/// locks are those of this machine: two machines must not share one server.
+#[derive(Debug)]
+pub(crate) struct Database {
+    url: Url,
+    _lock: Lock,
+}
+
+impl Database {
+    pub(crate) async fn take(url: &str) -> Result<Self, Error> {
+        let parsed = redis::parse_redis_url(url)
+            .ok_or_else(|| Error::new("REDIS_URL is no URL: write it as redis://HOST:PORT"))?;
+        let named = parsed.path().trim_start_matches('/');
+        let candidates: Vec<u16> = if named.is_empty() {
+            (1..16).collect()
+        } else {
+            vec![named.parse().map_err(|error| {
+                Error::because(
+                    "the path of REDIS_URL must be the number of a database",
+                    error,
+                )
+            })?]
+        };
+        let host = parsed.host_str().unwrap_or_default().replace(':', "-");
+        let port = parsed.port().unwrap_or(6379);
+        until_ok(LIMIT, async || {
+            for number in &candidates {
+                let Some(lock) = Lock::try_take(&format!("database-{host}-{port}-{number}"))?
+                else {
+                    continue;
+                };
+                let mut parsed = parsed.clone();
+                parsed.set_path(&format!("/{number}"));
+                if is_empty(parsed.as_str()).await? {
+                    return Ok(Self {
+                        url: parsed,
+                        _lock: lock,
+                    });
+                }
+            }
+            Err(Error::new(format!(
+                "none of the databases {candidates:?} of REDIS_URL is empty and free: empty one with FLUSHDB if nobody needs what is in it, or use another server"
+            )))
+        })
+        .await
+    }
+
+    /// Returns the URL, with `login` in place of its own unless that is empty.
+    pub(crate) fn url_as(&self, login: &str) -> String {
+        if login.is_empty() {
+            return self.url.to_string();
+        }
+        let (scheme, host) = (self.url.scheme(), self.url.host_str().unwrap_or_default());
+        format!(
+            "{scheme}://{login}{host}:{}{}",
+            self.port(),
+            self.url.path()
+        )
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.url.port().unwrap_or(6379)
+    }
+
+    fn flush(&self) -> redis::RedisResult<()> {
+        let client = redis::Client::open(self.url.as_str())?;
+        let mut connection = client.get_connection_with_timeout(ANSWER)?;
+        connection.set_read_timeout(Some(ANSWER))?;
+        redis::cmd("FLUSHDB").exec(&mut connection)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // It failed, or it did not: either way the next test looks for itself.
+        self.flush().ok();
+    }
+}
+
+async fn is_empty(url: &str) -> Result<bool, Error> {
+    let ask = async {
+        let client = redis::Client::open(url)?;
+        let mut connection: MultiplexedConnection =
+            client.get_multiplexed_async_connection().await?;
+        let size: u64 = redis::cmd("DBSIZE").query_async(&mut connection).await?;
+        Ok(size == 0)
+    };
+    ask.await.map_err(|error: redis::RedisError| {
+        Error::because(
+            "the server of REDIS_URL does not answer: start it, or unset REDIS_URL",
+            error,
+        )
+    })
+}

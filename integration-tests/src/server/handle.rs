@@ -1,0 +1,236 @@
+//! What a test holds of its server.
+
+use std::time::Duration;
+
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, RedisResult, Value, aio::MultiplexedConnection,
+};
+
+use super::{Builder, Way, node::Node};
+use crate::{Error, wait::until_ok};
+
+/// How long a server may take until it answers.
+const READY: Duration = Duration::from_secs(15);
+
+/// Limits of the connections that the harness itself uses.
+const CONNECT: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A Redis node for one test, stopped and removed when it is dropped.
+///
+/// Every method that fails panics with a text that says why.
+#[derive(Debug)]
+pub struct Server {
+    node: Node,
+    builder: Builder,
+}
+
+impl Server {
+    pub(crate) fn new(node: Node, builder: Builder) -> Self {
+        Self { node, builder }
+    }
+
+    /// Returns a builder with the defaults.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts a server with the defaults.
+    ///
+    /// # Panics
+    ///
+    /// As [`Builder::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Builder::start`].
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Returns where this server came from.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        self.node.way()
+    }
+
+    /// Returns the URL for a client that may do everything: with the password, if there is one.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match &self.builder.password {
+            Some(password) => self.url_as("", password),
+            None => self.node.url(""),
+        }
+    }
+
+    /// Returns the URL for a client that logs in as `user`. They are not escaped: use letters.
+    #[must_use]
+    pub fn url_as(&self, user: &str, password: &str) -> String {
+        self.node.url(&format!("{user}:{password}@"))
+    }
+
+    /// Returns the port, which is the same after a restart.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.node.port()
+    }
+
+    /// Ends the server at once, as `kill -9` does, and waits until it is gone. Does nothing if it
+    /// is down.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server is not the test's own: see [`Builder::owned`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: a drop may leave the server up or down.
+    pub async fn kill(&self) {
+        expect(self.node.kill().await);
+    }
+
+    /// Starts the server after [`kill`](Self::kill), on the same port and without data, and waits
+    /// until it answers. Does nothing if it is up.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server is not the test's own or does not come up.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: a drop may leave the server up or down.
+    pub async fn start_again(&self) {
+        expect(self.node.start_again().await);
+        expect(self.ready().await);
+    }
+
+    /// Kills the server and starts it again.
+    ///
+    /// # Panics
+    ///
+    /// As [`kill`](Self::kill) and [`start_again`](Self::start_again).
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: a drop may leave the server up or down.
+    pub async fn restart(&self) {
+        self.kill().await;
+        self.start_again().await;
+    }
+
+    /// Stops the server in its tracks: connections stay open and nothing answers.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server is not the test's own, or is down or paused.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: a drop may leave the server paused or not.
+    pub async fn pause(&self) {
+        expect(self.node.pause().await);
+    }
+
+    /// Lets the server go on after [`pause`](Self::pause).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server is not the test's own, or is not paused.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: a drop may leave the server paused or not.
+    pub async fn resume(&self) {
+        expect(self.node.resume().await);
+    }
+
+    /// Opens a connection with all rights and with generous limits: five seconds to connect, ten
+    /// for an answer.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a drop closes the connection.
+    pub async fn client(&self) -> MultiplexedConnection {
+        expect(
+            self.connect()
+                .await
+                .map_err(|error| Error::because("cannot connect to the server", error)),
+        )
+    }
+
+    /// Runs one command on a connection of its own, such as `["CONFIG", "SET", "maxmemory", "2mb"]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server does not answer, or answers with an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: a drop may leave the command done or not.
+    pub async fn cmd(&self, words: &[&str]) -> Value {
+        self.query(words).await
+    }
+
+    /// Runs one command as [`cmd`](Self::cmd) does, and reads the answer as `T`.
+    ///
+    /// # Panics
+    ///
+    /// As [`cmd`](Self::cmd), and if the answer is no `T`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`cmd`](Self::cmd).
+    pub async fn query<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut client = self.client().await;
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(word);
+        }
+        expect(
+            command
+                .query_async(&mut client)
+                .await
+                .map_err(|error| Error::because(format!("{words:?} failed"), error)),
+        )
+    }
+
+    /// Waits until the server answers.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        let ping = async || {
+            let mut connection = self.connect().await?;
+            redis::cmd("PING").exec_async(&mut connection).await
+        };
+        let attempt = async || {
+            if let Some(words) = self.node.last_words().await {
+                return Ok(Err(Error::new(words)));
+            }
+            ping().await.map(Ok)
+        };
+        until_ok(READY, attempt).await.unwrap_or_else(|error| {
+            Err(Error::because(
+                format!("the server does not answer within {READY:?}"),
+                error,
+            ))
+        })
+    }
+
+    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        let limits = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(ANSWER));
+        Client::open(self.url())?
+            .get_multiplexed_async_connection_with_config(&limits)
+            .await
+    }
+}
+
+fn expect<T>(outcome: Result<T, Error>) -> T {
+    match outcome {
+        Ok(value) => value,
+        Err(error) => panic!("{}", error.whole()),
+    }
+}

@@ -1,0 +1,109 @@
+//! A node, whichever way it runs.
+
+use super::{
+    Way, command::Command, docker::Container, external::Database, find::Surroundings, port::Port,
+    process::Process,
+};
+use crate::Error;
+
+#[derive(Debug)]
+pub(crate) enum Node {
+    External(Database),
+    Container(Container, Port),
+    Process(Process, Port),
+}
+
+impl Node {
+    pub(crate) async fn start(
+        way: Way,
+        surroundings: &Surroundings,
+        command: impl FnOnce(u16) -> Command,
+    ) -> Result<Self, Error> {
+        match (way, &surroundings.url, &surroundings.program) {
+            (Way::Url, Some(url), _) => Ok(Self::External(Database::take(url).await?)),
+            (Way::Process, _, Some(program)) => {
+                let port = Port::reserve()?;
+                let process = Process::start(program, command(port.number()))?;
+                Ok(Self::Process(process, port))
+            }
+            _ => {
+                let port = Port::reserve()?;
+                let container =
+                    Container::start(&surroundings.image, command(port.number())).await?;
+                Ok(Self::Container(container, port))
+            }
+        }
+    }
+
+    pub(crate) fn way(&self) -> Way {
+        match self {
+            Self::External(_) => Way::Url,
+            Self::Container(..) => Way::Docker,
+            Self::Process(..) => Way::Process,
+        }
+    }
+
+    /// Returns the URL, with `login` before the host.
+    pub(crate) fn url(&self, login: &str) -> String {
+        match self {
+            Self::External(database) => database.url_as(login),
+            Self::Container(_, port) | Self::Process(_, port) => {
+                format!("redis://{login}127.0.0.1:{}", port.number())
+            }
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::External(database) => database.port(),
+            Self::Container(_, port) | Self::Process(_, port) => port.number(),
+        }
+    }
+
+    pub(crate) async fn kill(&self) -> Result<(), Error> {
+        match self {
+            Self::External(_) => Err(not_ours("killed")),
+            Self::Container(container, _) => container.kill().await,
+            Self::Process(process, _) => process.kill(),
+        }
+    }
+
+    pub(crate) async fn start_again(&self) -> Result<(), Error> {
+        match self {
+            Self::External(_) => Err(not_ours("started")),
+            Self::Container(container, _) => container.start_again().await,
+            Self::Process(process, _) => process.start_again(),
+        }
+    }
+
+    pub(crate) async fn pause(&self) -> Result<(), Error> {
+        match self {
+            Self::External(_) => Err(not_ours("paused")),
+            Self::Container(container, _) => container.pause().await,
+            Self::Process(process, _) => process.pause(),
+        }
+    }
+
+    pub(crate) async fn resume(&self) -> Result<(), Error> {
+        match self {
+            Self::External(_) => Err(not_ours("resumed")),
+            Self::Container(container, _) => container.resume().await,
+            Self::Process(process, _) => process.resume(),
+        }
+    }
+
+    /// Returns what the node has to say if it has ended by itself.
+    pub(crate) async fn last_words(&self) -> Option<String> {
+        match self {
+            Self::External(_) => None,
+            Self::Container(container, _) => container.last_words().await,
+            Self::Process(process, _) => process.last_words(),
+        }
+    }
+}
+
+fn not_ours(what: &str) -> Error {
+    Error::new(format!(
+        "the server of REDIS_URL cannot be {what}: let the test ask for a server of its own with Server::builder().owned()"
+    ))
+}
