@@ -35,10 +35,12 @@
 mod error;
 mod lock;
 mod server;
+mod tls;
 mod wait;
 
 pub use self::{
     error::Error,
     server::{Builder, Server, Way},
+    tls::Tls,
     wait::{eventually, within},
 };

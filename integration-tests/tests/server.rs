@@ -2,24 +2,13 @@
 
 use std::time::Duration;
 
-use integration_tests::{Builder, Server, Way, eventually};
+use integration_tests::{Builder, eventually};
 use redis::{AsyncConnectionConfig, Client, RedisResult};
 use tokio::net::TcpStream;
 
-/// A builder for each way in which this machine can run a server.
-async fn builders() -> Vec<Builder> {
-    let ways = Way::own().await;
-    // Says what to do, if there is none.
-    if ways.is_empty() {
-        Server::builder().owned().start().await;
-    }
-    let builder = |way| Server::builder().only(way);
-    ways.into_iter().map(builder).collect()
-}
-
 #[tokio::test]
 async fn a_server_answers_and_is_on_127_0_0_1() {
-    for builder in builders().await {
+    for builder in Builder::each_way().await {
         let server = builder.start().await;
         let mut client = server.client().await;
         let pong: String = redis::cmd("PING").query_async(&mut client).await.unwrap();
@@ -30,7 +19,7 @@ async fn a_server_answers_and_is_on_127_0_0_1() {
 
 #[tokio::test]
 async fn two_servers_share_no_data() {
-    for builder in builders().await {
+    for builder in Builder::each_way().await {
         let (first, second) = (builder.clone().start().await, builder.start().await);
         first.cmd(&["SET", "key", "value"]).await;
         assert_eq!(second.query::<u64>(&["DBSIZE"]).await, 0);
@@ -40,7 +29,7 @@ async fn two_servers_share_no_data() {
 
 #[tokio::test]
 async fn a_killed_server_refuses_and_comes_back_empty_on_its_port() {
-    for builder in builders().await {
+    for builder in Builder::each_way().await {
         let server = builder.start().await;
         let port = server.port();
         server.cmd(&["SET", "key", "value"]).await;
@@ -63,7 +52,7 @@ async fn a_killed_server_refuses_and_comes_back_empty_on_its_port() {
 
 #[tokio::test]
 async fn a_paused_server_lets_commands_time_out_until_it_is_resumed() {
-    for builder in builders().await {
+    for builder in Builder::each_way().await {
         let server = builder.start().await;
         let limits =
             AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_millis(100)));
@@ -91,7 +80,7 @@ async fn a_paused_server_lets_commands_time_out_until_it_is_resumed() {
 
 #[tokio::test]
 async fn a_server_that_is_dropped_is_gone_even_if_it_was_paused() {
-    for builder in builders().await {
+    for builder in Builder::each_way().await {
         for paused in [false, true] {
             let server = builder.clone().start().await;
             let port = server.port();
@@ -110,7 +99,7 @@ fn a_server_may_be_dropped_after_its_runtime() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let servers: Vec<_> = runtime.block_on(async {
         let mut servers = Vec::new();
-        for builder in builders().await {
+        for builder in Builder::each_way().await {
             servers.push(builder.start().await);
         }
         servers
@@ -125,7 +114,7 @@ fn a_server_may_be_dropped_after_its_runtime() {
 
 #[tokio::test]
 async fn a_server_takes_a_password_users_and_arguments() {
-    for builder in builders().await {
+    for builder in Builder::each_way().await {
         let server = builder
             .password("sesame")
             .user("reader on >secret ~* +get +ping")
@@ -163,7 +152,7 @@ async fn a_server_takes_a_password_users_and_arguments() {
 
 #[tokio::test]
 async fn a_server_that_cannot_start_says_why() {
-    for builder in builders().await {
+    for builder in Builder::each_way().await {
         let outcome = builder.args(["--no-such-setting", "1"]).try_start().await;
         let text = format!("{:?}", outcome.unwrap_err());
         assert!(text.contains("no-such-setting"), "{text}");

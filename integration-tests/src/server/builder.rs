@@ -6,7 +6,7 @@ use super::{
     find::{self, Surroundings, Wishes},
     node::Node,
 };
-use crate::Error;
+use crate::{Error, Tls};
 
 /// Configures a [`Server`].
 ///
@@ -19,10 +19,38 @@ pub struct Builder {
     pub(crate) password: Option<String>,
     pub(crate) users: Vec<String>,
     pub(crate) arguments: Vec<String>,
+    pub(crate) tls: Option<(Tls, Clients)>,
     wishes: Wishes,
 }
 
+/// Whether clients have to show a certificate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Clients {
+    Unknown,
+    Certified,
+}
+
 impl Builder {
+    /// Returns a builder for each way in which this machine can run a server of the test's own: for
+    /// tests that hold whichever way it runs.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none, with a text that says what to do.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only looks.
+    pub async fn each_way() -> Vec<Self> {
+        match Surroundings::look().await.own() {
+            Ok(ways) => ways
+                .into_iter()
+                .map(|way| Self::default().only(way))
+                .collect(),
+            Err(error) => panic!("{}", error.whole()),
+        }
+    }
+
     /// Asks clients for this password (`requirepass`). Default: none.
     ///
     /// [`Server::url`] holds it.
@@ -35,6 +63,19 @@ impl Builder {
     /// `app on >secret ~app:* +@read`. Default: none but `default`.
     pub fn user(mut self, rules: impl Into<String>) -> Self {
         self.users.push(rules.into());
+        self.owned()
+    }
+
+    /// Speaks TLS alone, and lets in clients with or without a certificate. Default: plain text.
+    pub fn tls(mut self, tls: &Tls) -> Self {
+        self.tls = Some((tls.clone(), Clients::Unknown));
+        self.owned()
+    }
+
+    /// Speaks TLS alone, and lets in only clients with a certificate of the same authority.
+    /// Default: plain text.
+    pub fn mutual_tls(mut self, tls: &Tls) -> Self {
+        self.tls = Some((tls.clone(), Clients::Certified));
         self.owned()
     }
 

@@ -1,6 +1,6 @@
 //! How `redis-server` is called.
 
-use super::builder::Builder;
+use super::builder::{Builder, Clients};
 
 /// What a node needs to start, whichever way it starts.
 #[derive(Debug)]
@@ -19,9 +19,30 @@ impl Command {
         let mut arguments = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
 
-        add(&["--port", &port.to_string()]);
-        // A cache keeps nothing on disk.
-        add(&["--save", "", "--appendonly", "no"]);
+        let port_text = port.to_string();
+        match &builder.tls {
+            None => add(&["--port", &port_text]),
+            Some((_, clients)) => {
+                add(&["--port", "0", "--tls-port", &port_text]);
+                add(&["--tls-ca-cert-file", "{dir}/ca.pem"]);
+                add(&["--tls-cert-file", "{dir}/server.pem"]);
+                add(&["--tls-key-file", "{dir}/server.key"]);
+                add(&["--tls-replication", "yes", "--tls-auth-clients"]);
+                add(match clients {
+                    Clients::Unknown => &["no"],
+                    Clients::Certified => &["yes"],
+                });
+            }
+        }
+        // A cache keeps nothing on disk, and comes up without data.
+        add(&[
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--rdb-del-sync-files",
+            "yes",
+        ]);
         // It listens on 127.0.0.1 alone, or in a container that is published there alone.
         add(&["--protected-mode", "no"]);
         // Else a replica is out of sync for its first five seconds.
@@ -37,7 +58,10 @@ impl Command {
         Self {
             port,
             arguments,
-            files: Vec::new(),
+            files: builder
+                .tls
+                .as_ref()
+                .map_or_else(Vec::new, |(tls, _)| tls.files()),
         }
     }
 

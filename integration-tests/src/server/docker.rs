@@ -1,6 +1,6 @@
 //! A node as a container.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use testcontainers::{
     ContainerAsync, CopyDataSource, GenericImage, ImageExt, TestcontainersError,
@@ -138,6 +138,23 @@ impl Container {
             "the container has ended:\n{}",
             String::from_utf8_lossy(&log)
         ))
+    }
+
+    /// Returns the address that other containers reach this one by.
+    pub(crate) async fn bridge_address(&self) -> Result<String, Error> {
+        let container = self
+            .docker
+            .inspect_container(&self.id, None)
+            .await
+            .map_err(|error| Error::because("cannot look at the container", error))?;
+        container
+            .network_settings
+            .and_then(|settings| settings.networks)
+            .into_iter()
+            .flat_map(HashMap::into_values)
+            .filter_map(|network| network.ip_address)
+            .find(|address| !address.is_empty())
+            .ok_or_else(|| Error::new("the container has no address: it must run to be followed"))
     }
 
     async fn runs(&self) -> Result<bool, Error> {

@@ -64,17 +64,23 @@ impl Database {
         .await
     }
 
-    /// Returns the URL, with `login` in place of its own unless that is empty.
-    pub(crate) fn url_as(&self, login: &str) -> String {
-        if login.is_empty() {
-            return self.url.to_string();
-        }
-        let (scheme, host) = (self.url.scheme(), self.url.host_str().unwrap_or_default());
-        format!(
-            "{scheme}://{login}{host}:{}{}",
-            self.port(),
-            self.url.path()
-        )
+    /// Returns the URL, or that of a proxy before the server on `port` of 127.0.0.1, with `login`
+    /// in place of its own unless that is empty.
+    pub(crate) fn url(&self, login: &str, proxy: Option<u16>) -> String {
+        let own = self.url.as_str();
+        let begin = own.find("://").map_or(0, |at| at + "://".len());
+        let rest = &own[begin..];
+        let (own_login, _) = rest.split_at(rest.rfind('@').map_or(0, |at| at + 1));
+        let login = if login.is_empty() { own_login } else { login };
+        let (host, port) = match proxy {
+            Some(port) => ("127.0.0.1".to_owned(), port),
+            None => (self.host(), self.port()),
+        };
+        format!("{}{login}{host}:{port}{}", &own[..begin], self.url.path())
+    }
+
+    pub(crate) fn host(&self) -> String {
+        self.url.host_str().unwrap_or("127.0.0.1").to_owned()
     }
 
     pub(crate) fn port(&self) -> u16 {

@@ -21,21 +21,6 @@ pub enum Way {
     Process,
 }
 
-impl Way {
-    /// Returns the ways in which this machine can run a server of a test's own.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: it only looks.
-    pub async fn own() -> Vec<Self> {
-        let surroundings = Surroundings::look().await;
-        [Self::Docker, Self::Process]
-            .into_iter()
-            .filter(|&way| surroundings.offers(way))
-            .collect()
-    }
-}
-
 /// The image that is run if `REDIS_IMAGE` names no other.
 const DEFAULT_IMAGE: &str = "redis:7.0";
 
@@ -105,6 +90,16 @@ impl Surroundings {
         }
     }
 
+    /// Returns the ways to run a server of a test's own.
+    pub(crate) fn own(&self) -> Result<Vec<Way>, Error> {
+        let mut ways = vec![Way::Docker, Way::Process];
+        ways.retain(|&way| self.offers(way));
+        if ways.is_empty() {
+            return Err(self.no_server(""));
+        }
+        Ok(ways)
+    }
+
     fn offers(&self, way: Way) -> bool {
         match way {
             Way::Url => self.url.is_some(),
@@ -171,6 +166,7 @@ mod tests {
     #[test]
     fn a_machine_with_nothing_is_told_every_way_to_get_a_server() {
         let text = bare().choose(Wishes::default()).unwrap_err().to_string();
+        assert_eq!(bare().own().unwrap_err().to_string(), text);
         for part in [
             "scripts/test",
             "start Docker (now: nobody listens)",

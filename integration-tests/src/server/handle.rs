@@ -57,16 +57,38 @@ impl Server {
     /// Returns the URL for a client that may do everything: with the password, if there is one.
     #[must_use]
     pub fn url(&self) -> String {
-        match &self.builder.password {
-            Some(password) => self.url_as("", password),
-            None => self.node.url(""),
-        }
+        self.url_by(None)
     }
 
     /// Returns the URL for a client that logs in as `user`. They are not escaped: use letters.
     #[must_use]
     pub fn url_as(&self, user: &str, password: &str) -> String {
-        self.node.url(&format!("{user}:{password}@"))
+        self.node
+            .url(self.scheme(), &format!("{user}:{password}@"), None)
+    }
+
+    /// Returns the URL, or that of a proxy on this port.
+    pub(crate) fn url_by(&self, proxy: Option<u16>) -> String {
+        let login = match &self.builder.password {
+            Some(password) => format!(":{password}@"),
+            None => String::new(),
+        };
+        self.node.url(self.scheme(), &login, proxy)
+    }
+
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.builder.password.as_deref()
+    }
+
+    pub(crate) async fn host_for_peers(&self) -> Result<String, Error> {
+        self.node.host_for_peers().await
+    }
+
+    fn scheme(&self) -> &'static str {
+        match self.builder.tls {
+            Some(_) => "rediss",
+            None => "redis",
+        }
     }
 
     /// Returns the port, which is the same after a restart.
@@ -218,11 +240,19 @@ impl Server {
         })
     }
 
+    /// Returns a client with all rights.
+    pub(crate) fn admin(&self) -> RedisResult<Client> {
+        match &self.builder.tls {
+            Some((tls, _)) => Client::build_with_tls(self.url(), tls.certificates()),
+            None => Client::open(self.url()),
+        }
+    }
+
     async fn connect(&self) -> RedisResult<MultiplexedConnection> {
         let limits = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER));
-        Client::open(self.url())?
+        self.admin()?
             .get_multiplexed_async_connection_with_config(&limits)
             .await
     }

@@ -12,6 +12,7 @@ mod handle;
 mod node;
 mod port;
 mod process;
+mod replica;
 mod sweep;
 
 pub use self::{builder::Builder, find::Way, handle::Server};

@@ -43,13 +43,24 @@ impl Node {
         }
     }
 
-    /// Returns the URL, with `login` before the host.
-    pub(crate) fn url(&self, login: &str) -> String {
+    /// Returns the URL of this node, or of a proxy before it on `port` of 127.0.0.1. `login` goes
+    /// before the host.
+    pub(crate) fn url(&self, scheme: &str, login: &str, proxy: Option<u16>) -> String {
         match self {
-            Self::External(database) => database.url_as(login),
+            Self::External(database) => database.url(login, proxy),
             Self::Container(_, port) | Self::Process(_, port) => {
-                format!("redis://{login}127.0.0.1:{}", port.number())
+                let port = proxy.unwrap_or_else(|| port.number());
+                format!("{scheme}://{login}127.0.0.1:{port}")
             }
+        }
+    }
+
+    /// Returns the host under which another node of the same way reaches this one.
+    pub(crate) async fn host_for_peers(&self) -> Result<String, Error> {
+        match self {
+            Self::External(_) => Err(not_ours("replicated")),
+            Self::Container(container, _) => container.bridge_address().await,
+            Self::Process(..) => Ok("127.0.0.1".to_owned()),
         }
     }
 
