@@ -70,6 +70,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// As for [`get`](Self::get). The lease may have been granted all the same; the backend sees
     /// to it that it is released.
+    ///
+    /// [`Rejected`](crate::ErrorKind::Rejected) if the store does answer, but can grant no lease
+    /// now, for example because it is full: then the load runs without one and its answer is not
+    /// stored. Any other error is an outage, in which
+    /// only so many loads run.
     async fn acquire(&self, key: &Key, hold: Duration) -> Result<Acquire, Error>;
 
     /// Removes the entry of `key` and takes the lease, from whoever holds it.

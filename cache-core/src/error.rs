@@ -161,6 +161,17 @@ impl Error {
     }
 }
 
+#[cfg(feature = "actor")]
+impl Error {
+    /// Whether the backend that failed a read like this did not answer.
+    ///
+    /// If it [rejected](ErrorKind::Rejected) the call it did; if there was
+    /// [no runtime](ErrorKind::NoRuntime) to await it on, it was not asked.
+    pub(crate) fn is_silence(&self) -> bool {
+        !matches!(self.kind(), ErrorKind::Rejected | ErrorKind::NoRuntime)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.inner.text)

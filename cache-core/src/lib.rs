@@ -86,7 +86,7 @@ pub use self::{
 #[cfg(feature = "actor")]
 pub use self::{
     cache::{Cache, CacheBuilder, Lookup, Put},
-    engine::{BuildError, Engine, EngineBuilder, Invalidation, ShutdownReport},
+    engine::{BuildError, Engine, EngineBuilder, Invalidation, OutagePolicy, ShutdownReport},
     key::CacheKey,
     load::Load,
     policy::Policy,

@@ -86,6 +86,25 @@ pub(crate) struct Inside {
     pub(crate) seat: SeatId,
 }
 
+/// What a caller knows of an outage of the backend: that it did not answer a read.
+#[derive(Clone, Debug)]
+pub(crate) struct Outage {
+    pub(crate) error: Error,
+    /// Whether it was the caller's own read, or one of the flight that the caller waited in.
+    /// If not, the caller was moved out of a flight that knew, and passes it on to nobody: else
+    /// a key that is never idle would be an outage for ever.
+    pub(crate) is_witnessed: bool,
+}
+
+impl Outage {
+    pub(crate) fn witnessed(error: Error) -> Self {
+        Self {
+            error,
+            is_witnessed: true,
+        }
+    }
+}
+
 /// A caller's seat. It is answered exactly once: with [`Answer::Vacated`] if it is dropped.
 pub(crate) struct Seat(Option<Content>);
 
@@ -95,6 +114,7 @@ struct Content {
     runtime: Handle,
     inside: Option<Inside>,
     admitted: Option<Admitted>,
+    outage: Option<Outage>,
 }
 
 /// The caller's end of a seat.
@@ -105,13 +125,15 @@ pub(crate) struct Waiting {
 }
 
 impl Seat {
-    /// A seat for a caller with `loader`, who was admitted or is `inside` a load.
+    /// A seat for a caller with `loader`, who was admitted or is `inside` a load, and whose read
+    /// may have met an outage.
     pub(crate) fn new(
         core: &Arc<Core>,
         loader: Box<dyn Loader>,
         runtime: Handle,
         admitted: Option<Admitted>,
         inside: Option<FlightId>,
+        outage: Option<Outage>,
     ) -> (Self, Waiting) {
         let (reply, answer) = oneshot::channel();
         let inside = inside.map(|load| Inside {
@@ -124,6 +146,7 @@ impl Seat {
             runtime,
             inside,
             admitted: admitted.clone(),
+            outage,
         }));
         let waiting = Waiting {
             answer,
@@ -144,6 +167,21 @@ impl Seat {
     pub(crate) fn inside(&self) -> Option<Inside> {
         let content = self.0.as_ref()?;
         content.inside.filter(|_| !content.reply.is_closed())
+    }
+
+    /// What this caller knows of an outage.
+    pub(crate) fn outage(&self) -> Option<&Outage> {
+        self.0.as_ref()?.outage.as_ref()
+    }
+
+    /// Tells this caller of an outage that the flight it is moved out of met with.
+    pub(crate) fn tell_of_outage(&mut self, error: &Error) {
+        if let Some(content) = &mut self.0 {
+            content.outage.get_or_insert_with(|| Outage {
+                error: error.clone(),
+                is_witnessed: false,
+            });
+        }
     }
 
     /// The runtime this caller runs on.

@@ -133,12 +133,23 @@ impl Shard {
     }
 
     /// Ends a flight, moves those on whom its outcome does not cover, and hands out the others.
-    fn land(&mut self, key: &Key, id: FlightId, landing: Landing, shard: &Addr<Self>) -> Vec<Seat> {
-        let landed = self.table.land(key, id, landing);
-        if let Some(cache) = landed.cache {
-            self.move_on(key, cache, landed.rest);
+    fn land(&mut self, land: Land, shard: &Addr<Self>) -> Vec<Seat> {
+        let Land {
+            key,
+            id,
+            landing,
+            outage,
+        } = land;
+        let mut landed = self.table.land(&key, id, landing);
+        if let Some(error) = outage {
+            for seated in &mut landed.rest {
+                seated.seat.tell_of_outage(&error);
+            }
         }
-        self.take_off(key, shard);
+        if let Some(cache) = landed.cache {
+            self.move_on(&key, cache, landed.rest);
+        }
+        self.take_off(&key, shard);
         landed.covered
     }
 }
@@ -193,8 +204,8 @@ messages! {
     LostLease { key: Key, id: FlightId } -> ();
     /// A flight's load vanished: asks for the next caller who still has a loader.
     Promote { key: Key, id: FlightId } -> Option<Seat>;
-    /// A flight ends: asks for those to answer.
-    Land { key: Key, id: FlightId, landing: Landing } -> Vec<Seat>;
+    /// A flight ends: asks for those to answer. The others are told of the outage it met with.
+    Land { key: Key, id: FlightId, landing: Landing, outage: Option<Error> } -> Vec<Seat>;
     /// A flight's driver is gone without an outcome.
     Crash { key: Key, id: FlightId } -> ();
     /// Dooms what runs on some keys.
@@ -254,8 +265,7 @@ impl Handler<Land> for Shard {
     type Result = MessageResult<Land>;
 
     fn handle(&mut self, message: Land, ctx: &mut Self::Context) -> Self::Result {
-        let Land { key, id, landing } = message;
-        MessageResult(self.land(&key, id, landing, &ctx.address()))
+        MessageResult(self.land(message, &ctx.address()))
     }
 }
 
@@ -264,7 +274,13 @@ impl Handler<Crash> for Shard {
 
     fn handle(&mut self, Crash { key, id }: Crash, ctx: &mut Self::Context) {
         // Who still sits there has a loader, and is given it back: they take another seat.
-        drop(self.land(&key, id, Landing::Failed, &ctx.address()));
+        let land = Land {
+            key,
+            id,
+            landing: Landing::Failed,
+            outage: None,
+        };
+        drop(self.land(land, &ctx.address()));
     }
 }
 

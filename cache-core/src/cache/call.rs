@@ -9,7 +9,7 @@ use tracing::{Instrument, Span};
 use super::values::Values;
 use crate::{
     BoxError, Engine, Error, ErrorKind, Event, Key, Load,
-    actor::{self, Answer, Found, Loader, Origin, Report, Seat, ValueOps},
+    actor::{self, Answer, Found, Loader, Origin, Outage, Report, Seat, ValueOps},
 };
 
 /// How often a caller takes another seat after an actor died; actors should not die even once.
@@ -79,13 +79,16 @@ fn failed(error: BoxError) -> Error {
 }
 
 /// Waits for the flight of `key`, and tells the recorder how the call was answered.
+///
+/// A caller whose read met an outage says so: the flight that it leads asks the backend nothing.
 pub(super) async fn fly<V: Send + Sync + 'static>(
     engine: &Engine,
     values: &Values<V>,
     key: &Key,
     loader: Box<dyn Loader>,
+    outage: Option<Outage>,
 ) -> Result<Option<Arc<V>>, Error> {
-    let answer = wait(engine, values, key, loader).await;
+    let answer = wait(engine, values, key, loader, outage).await;
     let (outcome, origin) = answer.unwrap_or_else(|error| (Err(error), Origin::OthersLoad));
     values.observer.record(match (&outcome, origin) {
         (_, Origin::OwnLoad) => Event::Led,
@@ -112,6 +115,7 @@ async fn wait<V>(
     values: &Values<V>,
     key: &Key,
     mut loader: Box<dyn Loader>,
+    outage: Option<Outage>,
 ) -> Result<(Result<Found, Error>, Origin), Error> {
     let core = &engine.inner.core;
     let inside = actor::inside(core.id);
@@ -133,7 +137,8 @@ async fn wait<V>(
                 "a miss needs a tokio runtime to run its loader on: call it inside one",
             )
         })?;
-        let (seat, waiting) = Seat::new(core, loader, runtime, admitted, inside);
+        let outage = outage.clone();
+        let (seat, waiting) = Seat::new(core, loader, runtime, admitted, inside, outage);
         engine.inner.shards.join(key, values.id, seat, busy)?;
         match waiting.answer().await {
             Answer::Outcome {

@@ -144,14 +144,19 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     ///   [`Error::loader_error`] gives it back. [`Panicked`](crate::ErrorKind::Panicked) and
     ///   [`LoadTimeout`](crate::ErrorKind::LoadTimeout) likewise. The next caller loads again.
     /// - [`Recursive`](crate::ErrorKind::Recursive): called inside a load that it would wait for.
-    /// - [`Overloaded`](crate::ErrorKind::Overloaded): too many callers wait already.
+    /// - [`Overloaded`](crate::ErrorKind::Overloaded): too many callers wait already, or the backend
+    ///   does not answer and as many loads run without it as may.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable): the backend does not answer, and the engine
+    ///   is to [fail fast](crate::OutagePolicy::FailFast) then.
     /// - [`Abandoned`](crate::ErrorKind::Abandoned): the load vanished and nobody had a loader left.
     /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): a miss outside any tokio runtime.
     /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): the key is too long.
     /// - [`Shutdown`](crate::ErrorKind::Shutdown): a miss after the engine was shut down.
     ///
-    /// A backend that does not answer is not an error: the loader runs, once for all who wait in
-    /// this process, and its answer is not stored.
+    /// A backend that does not answer is not an error by itself: by default the loader runs, once
+    /// for all who wait in this process, and its answer is not stored; see
+    /// [`EngineBuilder::outage`](crate::EngineBuilder::outage). After a read that was not answered
+    /// nothing else is asked of the backend: an outage costs a caller one of its deadlines at most.
     ///
     /// # Cancel safety
     ///
@@ -232,14 +237,22 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         at: Where,
         loader: Box<dyn actor::Loader>,
     ) -> Result<Option<Arc<V>>, Error> {
-        if at == Where::Store
-            && let Ok(Some(entry)) = self.ask(&key).await
-            && let Ok(found) = self.values.read(entry)
-        {
-            self.count_found(found.is_some());
-            return Ok(found);
+        let mut outage = None;
+        if at == Where::Store {
+            match self.ask(&key).await {
+                Ok(Some(entry)) => {
+                    if let Ok(found) = self.values.read(entry) {
+                        self.count_found(found.is_some());
+                        return Ok(found);
+                    }
+                }
+                Err(error) if error.is_silence() => {
+                    outage = Some(actor::Outage::witnessed(error));
+                }
+                Ok(None) | Err(_) => {}
+            }
         }
-        call::fly(&self.engine, &self.values, &key, loader).await
+        call::fly(&self.engine, &self.values, &key, loader, outage).await
     }
 
     async fn ask(&self, key: &Key) -> Result<Option<Entry>, Error> {

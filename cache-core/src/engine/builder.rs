@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::LocalSet;
 
-use super::{BuildError, Config, Core, Engine, Names, handle::Inner};
+use super::{BuildError, Config, Core, Engine, Names, OutagePolicy, handle::Inner};
 use crate::{
     Backend, Recorder,
     actor::{Placement, Shards},
@@ -24,6 +24,7 @@ use crate::{
 /// | [`longest_ttl`](Self::longest_ttl) | 7 days |
 /// | [`max_key_len`](Self::max_key_len) | 512 bytes |
 /// | [`max_waiting`](Self::max_waiting) | 262,144 callers |
+/// | [`outage`](Self::outage) | [`LoadThrough`](OutagePolicy::LoadThrough), 64 loads at once |
 /// | [`shards`](Self::shards) | 64, started when first needed, on min(cores, 4) threads |
 /// | [`recorder`](Self::recorder) | none |
 ///
@@ -109,6 +110,13 @@ impl EngineBuilder {
     /// from inside a load wait under the permit of the call they serve.
     pub fn max_waiting(mut self, callers: usize) -> Self {
         self.config.max_waiting = callers;
+        self
+    }
+
+    /// Sets what a `get_or_load` does when the backend does not answer its read. Default:
+    /// [`OutagePolicy::LoadThrough`] with at most 64 loads at once.
+    pub fn outage(mut self, policy: OutagePolicy) -> Self {
+        self.config.outage = policy;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::BuildError;
+use super::{BuildError, OutagePolicy};
 use crate::flight::Rules;
 
 /// The longest of any duration, so that a moment and a few of them can always be added up.
@@ -19,6 +19,7 @@ pub(crate) struct Config {
     pub(crate) max_key_len: usize,
     pub(crate) max_waiting: usize,
     pub(crate) shards: usize,
+    pub(crate) outage: OutagePolicy,
     pub(crate) rules: Rules,
 }
 
@@ -33,6 +34,7 @@ impl Default for Config {
             max_key_len: 512,
             max_waiting: 262_144,
             shards: 64,
+            outage: OutagePolicy::default(),
             rules: Rules::default(),
         }
     }
@@ -48,6 +50,10 @@ impl Config {
             ("max_key_len", self.max_key_len == 0),
             ("max_waiting", self.max_waiting == 0),
             ("shards", self.shards == 0),
+            (
+                "max_concurrent",
+                self.outage == OutagePolicy::LoadThrough { max_concurrent: 0 },
+            ),
         ] {
             if is_zero {
                 return Err(BuildError::Zero { setting });

@@ -7,7 +7,7 @@ use std::sync::{
 
 use parking_lot::Mutex;
 
-use super::{Busy, Config, Outbox, admission::Admission, busy::Work};
+use super::{Busy, Config, OutageLoads, Outbox, admission::Admission, busy::Work};
 use crate::{
     Backend,
     flight::{SeatId, WaitGraph},
@@ -25,6 +25,7 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) observer: Observer,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) outage_loads: Arc<OutageLoads>,
     /// Which load waits for which; touched only by calls that are made inside a load.
     pub(crate) waits: Mutex<WaitGraph>,
     pub(crate) outbox: Outbox,
@@ -41,6 +42,7 @@ impl Core {
             id: NEXT_ENGINE.fetch_add(1, Ordering::Relaxed),
             backend,
             admission: Arc::new(Admission::new(config.max_waiting)),
+            outage_loads: Arc::new(OutageLoads::new(config.outage)),
             config,
             observer,
             waits: Mutex::default(),

@@ -8,6 +8,7 @@ mod core;
 mod error;
 mod handle;
 mod names;
+mod outage;
 mod outbox;
 #[cfg(feature = "testing")]
 mod probe;
@@ -20,10 +21,12 @@ pub(crate) use self::{
     config::Config,
     core::Core,
     names::{Name, Names},
+    outage::OutageLoads,
     outbox::Outbox,
 };
 pub use self::{
     builder::EngineBuilder,
     error::BuildError,
     handle::{Engine, Invalidation, ShutdownReport},
+    outage::OutagePolicy,
 };

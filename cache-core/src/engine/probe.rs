@@ -20,6 +20,8 @@ pub struct Census {
     pub wait_edges: usize,
     /// Background tasks: flights, puts, invalidations, clears.
     pub running: usize,
+    /// Permits of loads that run although the backend does not answer.
+    pub outage_loads: usize,
     /// Removals owed to the backend.
     pub owed: usize,
 }
@@ -36,6 +38,7 @@ impl Engine {
             waiting: core.admission.waiting(),
             wait_edges: core.waits.lock().len(),
             running: core.running(),
+            outage_loads: core.outage_loads.running(),
             owed: core.outbox.len(),
             ..Census::default()
         };

@@ -8,7 +8,7 @@ use tracing::debug;
 use super::{Driver, abandoned, loading::Ended, timed_out};
 use crate::{
     Acquire, BackendCall, Entry, Error, Event, Lease,
-    actor::{Found, Unreadable, discard::discard, load::Remote},
+    actor::{Found, Outage, Seat, Unreadable, discard::discard, load::Remote},
     flight::Mark,
 };
 
@@ -21,6 +21,8 @@ pub(super) enum Approach {
     Hit(Found),
     /// The loader is to run, under a lease or without.
     Load(Option<Lease>),
+    /// It does not answer.
+    Outage(Outage),
     /// There is nobody left to load or to decode.
     Ended(Error),
 }
@@ -32,6 +34,10 @@ impl Driver {
         let mut pause = BACKOFF.0;
         let mut removed = false;
         loop {
+            // A caller whose read was not answered pays for no other.
+            if let Some(outage) = self.leaders.last().and_then(Seat::outage) {
+                return Approach::Outage(outage.clone());
+            }
             self.post(Mark::Acquire);
             let hold = self.core.config.lease_hold;
             let acquire = self.core.backend.acquire(&self.key, hold);
@@ -43,10 +49,11 @@ impl Driver {
                 Ok(Acquire::Granted(lease)) => return Approach::Load(Some(lease)),
                 Ok(Acquire::Hit(entry)) => match self.decode(entry).await {
                     Ended::With(Ok(found)) => return Approach::Hit(found),
-                    Ended::With(Err(Unreadable)) if !removed && self.remove().await => {
-                        removed = true;
-                    }
-                    Ended::With(Err(Unreadable)) => return Approach::Load(None),
+                    Ended::With(Err(Unreadable)) if removed => return Approach::Load(None),
+                    Ended::With(Err(Unreadable)) => match self.remove().await {
+                        Ok(()) => removed = true,
+                        Err(error) => return unanswered(error),
+                    },
                     Ended::TimedOut => return Approach::Ended(timed_out()),
                     Ended::Vanished if self.promote().await => {}
                     Ended::Vanished => return Approach::Ended(abandoned()),
@@ -68,8 +75,7 @@ impl Driver {
                     .await;
                     pause = (pause * 2).min(BACKOFF.1);
                 }
-                // The store does not answer: the service still does.
-                Err(_) => return Approach::Load(None),
+                Err(error) => return unanswered(error),
             }
         }
     }
@@ -99,14 +105,23 @@ impl Driver {
         decoded
     }
 
-    /// Removes an entry that cannot be decoded; `false` if the backend did not confirm.
-    async fn remove(&self) -> bool {
+    /// Removes an entry that cannot be decoded.
+    async fn remove(&self) -> Result<(), Error> {
         let keys = [self.key.clone()];
         let remove = async { Ok(self.core.backend.remove(&keys).await) };
         let answers = self
             .core
             .call(BackendCall::Remove, &self.observer, remove)
             .await;
-        answers.is_ok_and(|answers| answers.iter().all(Result::is_ok))
+        answers?.into_iter().collect()
+    }
+}
+
+/// Without a lease, and through an outage unless the store did answer, and only refused.
+fn unanswered(error: Error) -> Approach {
+    if error.is_silence() {
+        Approach::Outage(Outage::witnessed(error))
+    } else {
+        Approach::Load(None)
     }
 }

@@ -1,9 +1,11 @@
 //! Drives one flight: first the lease ([`approach`]), then the load ([`loading`]), then the fill
-//! ([`fill`]), with a mark before each; at last the landing, here.
+//! ([`fill`]), with a mark before each; at last the landing, here. While the backend does not
+//! answer, there is only the load, if it is let through ([`outage`]).
 
 mod approach;
 mod fill;
 mod loading;
+mod outage;
 
 use std::{pin::pin, sync::Arc};
 
@@ -36,6 +38,8 @@ pub(super) struct Driver {
     /// the table: if the shard dies, they cannot be given their loaders back.
     leaders: Vec<Seat>,
     observer: Observer,
+    /// The outage this flight met with, for those who are moved out of it.
+    outage: Option<Error>,
     landed: bool,
     _busy: Busy,
 }
@@ -60,6 +64,7 @@ impl Driver {
             id,
             leaders: vec![leader],
             observer,
+            outage: None,
             landed: false,
         }
     }
@@ -67,16 +72,18 @@ impl Driver {
     /// Flies from the first mark to the last answer.
     pub(super) async fn fly(mut self) {
         let mut lease = None;
-        let (landing, outcome) = match self.approach().await {
-            Approach::Hit(found) => (Landing::Hit, Ok(found)),
-            Approach::Ended(error) => (Landing::Failed, Err(error)),
+        let (landing, origin, outcome) = match self.approach().await {
+            Approach::Hit(found) => (Landing::Hit, Origin::Store, Ok(found)),
+            Approach::Ended(error) => (Landing::Failed, Origin::OwnLoad, Err(error)),
             Approach::Load(granted) => {
                 lease = granted;
-                self.load_and_fill(&mut lease).await
+                let (landing, outcome) = self.load_and_fill(&mut lease).await;
+                (landing, Origin::OwnLoad, outcome)
             }
+            Approach::Outage(outage) => self.load_through(outage).await,
         };
         let Some(lease) = lease else {
-            self.land(landing, outcome).await;
+            self.land(landing, origin, outcome).await;
             return;
         };
         // The release is sent before anybody is answered, so that who tries again at once finds
@@ -86,7 +93,7 @@ impl Driver {
         let release = core.backend.release(&key, lease);
         let mut release = pin!(core.call(BackendCall::Release, &observer, release));
         let sent = poll!(release.as_mut());
-        self.land(landing, outcome).await;
+        self.land(landing, origin, outcome).await;
         if sent.is_pending() && release.await.is_err() {
             debug!("a lease could not be released and runs out by itself");
         }
@@ -125,23 +132,23 @@ impl Driver {
         }
     }
 
-    /// Ends the flight in the table, then answers everybody whom the outcome covers.
-    async fn land(&mut self, landing: Landing, outcome: Result<Found, Error>) {
+    /// Ends the flight in the table, then answers everybody whom the outcome covers; its leader as
+    /// one who got it from `origin`.
+    async fn land(&mut self, landing: Landing, origin: Origin, outcome: Result<Found, Error>) {
         let land = Land {
             key: self.key.clone(),
             id: self.id,
             landing,
+            outage: self.outage.take(),
         };
         self.landed = true;
         // A dead shard has nobody left to answer but the leaders, who sit here.
         let covered = self.shard.send(land).await.unwrap_or_default();
-        let (led, others) = match landing {
-            Landing::Hit => (Origin::Store, Origin::Store),
-            Landing::Stored | Landing::Unstored | Landing::Failed => {
-                (Origin::OwnLoad, Origin::OthersLoad)
-            }
+        let others = match origin {
+            Origin::Store => Origin::Store,
+            Origin::OwnLoad | Origin::OthersLoad => Origin::OthersLoad,
         };
-        let leader = self.leaders.pop().map(|leader| (leader, led));
+        let leader = self.leaders.pop().map(|leader| (leader, origin));
         let others = self
             .leaders
             .drain(..)
