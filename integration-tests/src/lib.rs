@@ -1,4 +1,5 @@
-//! A real Redis for tests: [`Server`], for one test alone.
+//! A real Redis for tests: [`Server`], for one test alone, and a [`Proxy`] before it that breaks
+//! the network.
 //!
 //! # Model
 //!
@@ -34,12 +35,14 @@
 
 mod error;
 mod lock;
+mod proxy;
 mod server;
 mod tls;
 mod wait;
 
 pub use self::{
     error::Error,
+    proxy::{Direction, Proxy, Request},
     server::{Builder, Server, Way},
     tls::Tls,
     wait::{eventually, within},

@@ -91,6 +91,11 @@ impl Server {
         }
     }
 
+    /// Returns host and port, as seen from here.
+    pub(crate) fn address(&self) -> (String, u16) {
+        self.node.address()
+    }
+
     /// Returns the port, which is the same after a restart.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -15,4 +15,5 @@ mod process;
 mod replica;
 mod sweep;
 
+pub(crate) use self::port::Port;
 pub use self::{builder::Builder, find::Way, handle::Server};

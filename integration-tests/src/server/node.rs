@@ -55,6 +55,15 @@ impl Node {
         }
     }
 
+    /// Returns host and port, as seen from here.
+    pub(crate) fn address(&self) -> (String, u16) {
+        let host = match self {
+            Self::External(database) => database.host(),
+            Self::Container(..) | Self::Process(..) => "127.0.0.1".to_owned(),
+        };
+        (host, self.port())
+    }
+
     /// Returns the host under which another node of the same way reaches this one.
     pub(crate) async fn host_for_peers(&self) -> Result<String, Error> {
         match self {
