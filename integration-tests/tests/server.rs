@@ -94,6 +94,21 @@ async fn a_server_that_is_dropped_is_gone_even_if_it_was_paused() {
     }
 }
 
+#[tokio::test]
+async fn a_server_is_gone_after_a_panic() {
+    for builder in Builder::each_way().await {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(async move {
+            let server = builder.start().await;
+            tell.send(server.port()).unwrap();
+            panic!("as a test that fails");
+        });
+        let port = told.await.unwrap();
+        assert!(task.await.unwrap_err().is_panic());
+        assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+    }
+}
+
 #[test]
 fn a_server_may_be_dropped_after_its_runtime() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -27,6 +27,10 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn take(url: &str) -> Result<Self, Error> {
+        Self::take_within(LIMIT, url).await
+    }
+
+    async fn take_within(limit: Duration, url: &str) -> Result<Self, Error> {
         let parsed = redis::parse_redis_url(url)
             .ok_or_else(|| Error::new("REDIS_URL is no URL: write it as redis://HOST:PORT"))?;
         let named = parsed.path().trim_start_matches('/');
@@ -42,7 +46,7 @@ impl Database {
         };
         let host = parsed.host_str().unwrap_or_default().replace(':', "-");
         let port = parsed.port().unwrap_or(6379);
-        until_ok(LIMIT, async || {
+        until_ok(limit, async || {
             for number in &candidates {
                 let Some(lock) = Lock::try_take(&format!("database-{host}-{port}-{number}"))?
                 else {
@@ -116,4 +120,70 @@ async fn is_empty(url: &str) -> Result<bool, Error> {
             error,
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Server;
+
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    fn number(database: &Database) -> u16 {
+        database.url.path()[1..].parse().unwrap()
+    }
+
+    async fn set(database: &Database) {
+        let client = redis::Client::open(database.url("", None)).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let set = redis::cmd("SET").arg("key").arg(1).to_owned();
+        set.exec_async(&mut connection).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn databases_are_taken_once_and_given_back_empty() {
+        let server = Server::builder().owned().start().await;
+        let mut taken = Vec::new();
+        for expected in 1..16 {
+            let database = Database::take_within(AT_ONCE, &server.url()).await.unwrap();
+            assert_eq!(number(&database), expected);
+            set(&database).await;
+            taken.push(database);
+        }
+        let error = Database::take_within(AT_ONCE, &server.url()).await;
+        assert!(error.unwrap_err().to_string().contains("FLUSHDB"));
+
+        taken.remove(6);
+        let again = Database::take_within(AT_ONCE, &server.url()).await.unwrap();
+        assert_eq!(number(&again), 7);
+    }
+
+    #[tokio::test]
+    async fn data_that_no_test_wrote_is_left_alone() {
+        let server = Server::builder().owned().start().await;
+        let url = format!("{}/3", server.url());
+        let database = Database::take_within(AT_ONCE, &url).await.unwrap();
+        assert_eq!(number(&database), 3);
+        drop(database);
+
+        server.query::<String>(&["SET", "precious", "0"]).await;
+        server.query::<u64>(&["MOVE", "precious", "3"]).await;
+        assert!(Database::take_within(AT_ONCE, &url).await.is_err());
+        let keyspace: String = server.query(&["INFO", "keyspace"]).await;
+        assert!(keyspace.contains("db3:keys=1"), "{keyspace}");
+    }
+
+    #[tokio::test]
+    async fn a_url_keeps_its_login_unless_it_is_given_another() {
+        let server = Server::builder().password("sesame").start().await;
+        let (port, url) = (server.port(), format!("{}/2", server.url()));
+        let database = Database::take_within(AT_ONCE, &url).await.unwrap();
+        assert_eq!(database.url("", None), url);
+        let by_proxy = database.url("user:word@", Some(1));
+        assert_eq!(by_proxy, "redis://user:word@127.0.0.1:1/2");
+        assert_eq!(
+            (database.host(), database.port()),
+            ("127.0.0.1".to_owned(), port)
+        );
+    }
 }
