@@ -31,8 +31,12 @@ impl Error {
         let mut whole = self.to_string();
         let mut source = self.source();
         while let Some(error) = source {
-            whole.push_str(": ");
-            whole.push_str(&error.to_string());
+            let text = error.to_string();
+            // Some errors say what their source says as well.
+            if !whole.ends_with(&text) {
+                whole.push_str(": ");
+                whole.push_str(&text);
+            }
             source = error.source();
         }
         whole

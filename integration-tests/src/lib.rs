@@ -20,6 +20,31 @@
 //! | `REDIS_IMAGE` | the image for Docker, such as `valkey/valkey:8` | `redis:7.0` |
 //! | `REDIS_WAY` | `url`, `docker` or `process`: only this way | any |
 //!
+//! # Examples
+//!
+//! ```
+//! use integration_tests::{Direction, Proxy, Server};
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let server = Server::builder().args(["--maxmemory", "2mb"]).start().await;
+//! let proxy = Proxy::before(&server).await;
+//! let client = redis::Client::open(proxy.url())?;
+//! let mut connection = client.get_multiplexed_async_connection().await?;
+//!
+//! proxy.hold(Direction::Replies);
+//! let mut command = redis::cmd("SET");
+//! command.arg("key").arg("value");
+//! let (outcome, ()) = tokio::join!(
+//!     command.query_async::<String>(&mut connection),
+//!     async { proxy.cut() },
+//! );
+//!
+//! assert!(outcome.unwrap_err().is_connection_dropped());
+//! # Ok::<(), redis::RedisError>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Invariants
 //!
 //! 1. Two tests never share data, in whatever processes they run.

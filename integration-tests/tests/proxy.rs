@@ -1,7 +1,7 @@
 //! A proxy does to the traffic what a test tells it to, and nothing else.
 #![expect(
     clippy::unwrap_used,
-    reason = "an error of a helper is the failure of its test"
+    reason = "an error anywhere here is the failure of the test"
 )]
 
 use std::{
