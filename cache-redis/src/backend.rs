@@ -1,6 +1,12 @@
 //! The backend.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use cache_core::{
@@ -13,7 +19,7 @@ use crate::{
     checkup::Finding,
     connect::ConnectError,
     key::is_reserved,
-    lane::LaneSet,
+    lane::{LaneSet, Reading},
     replicas::{self, Replicas},
     steps,
     token::Tokens,
@@ -135,9 +141,31 @@ impl Backend for Redis {
         Peek::Ask
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, Error> {
-        let payload = self.node(key)?.read(key).await?;
-        Ok(payload.map(steps::entry))
+    /// Written out, since the future of a read that is gathered is a tenth of that of one that is
+    /// sent, and both are boxed.
+    fn get<'a, 'b, 'c>(
+        &'a self,
+        key: &'b Key,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Entry>, Error>> + Send + 'c>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        let node = match self.node(key) {
+            Ok(node) => node,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
+        match node.begin_read(key) {
+            Ok(Reading::Alone(lane)) => Box::pin(async move {
+                let payload = node.read_alone(&lane, key).await?;
+                Ok(payload.map(steps::entry))
+            }),
+            Ok(Reading::Gathered(read)) => {
+                Box::pin(async move { Ok(read.answer().await?.map(steps::entry)) })
+            }
+            Err(failed) => Box::pin(ready(Err(failed.into()))),
+        }
     }
 
     async fn get_many(&self, keys: &[Key]) -> Vec<Result<Option<Entry>, Error>> {

@@ -31,11 +31,10 @@ const IN_A_ROW: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(1);
 const ENOUGH: u32 = 20;
 
-/// How a command ended, as far as the node's health is concerned.
+/// How a command failed. One that was answered, be it with an error about this command alone,
+/// has not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Ended {
-    /// The node answered, be it with an error about this command alone.
-    Answered,
+pub(crate) enum Failure {
     /// The connection broke, or the node says that it cannot serve.
     Failed,
     /// The deadline passed, and nothing came back on the lane meanwhile.
@@ -86,23 +85,27 @@ impl Breaker {
         }
     }
 
-    /// Takes note of how a command ended.
+    /// Takes note of a command that was answered. It is on the way of every hit, so it does not
+    /// look at the time: that is for the next failure to do.
+    pub(crate) fn answered(&mut self) {
+        let commands = &mut self.windows[0].commands;
+        *commands = commands.saturating_add(1);
+        self.failures_in_a_row = 0;
+    }
+
+    /// Takes note of a command that was not answered.
     ///
-    /// While it is not closed, what ends was sent before and says nothing new.
-    pub(crate) fn record(&mut self, ended: Ended, now: Instant) -> Option<Change> {
+    /// While it is not closed, what fails was sent before and says nothing new.
+    pub(crate) fn failed(&mut self, failure: Failure, now: Instant) -> Option<Change> {
         if self.state != State::Closed {
             return None;
         }
         self.turn_windows(now);
-        self.windows[0].commands += 1;
-        if ended == Ended::Answered {
-            self.failures_in_a_row = 0;
-            return None;
-        }
+        self.windows[0].commands = self.windows[0].commands.saturating_add(1);
         self.windows[0].failures += 1;
         self.failures_in_a_row += 1;
         let trips =
-            ended == Ended::Hung || self.failures_in_a_row >= IN_A_ROW || self.fails_often();
+            failure == Failure::Hung || self.failures_in_a_row >= IN_A_ROW || self.fails_often();
         trips.then(|| self.open(now))
     }
 
@@ -146,8 +149,8 @@ impl Breaker {
 
     fn fails_often(&self) -> bool {
         let [new, old] = self.windows;
-        let commands = new.commands + old.commands;
-        commands >= ENOUGH && 2 * (new.failures + old.failures) >= commands
+        let commands = new.commands.saturating_add(old.commands);
+        commands >= ENOUGH && new.failures + old.failures >= commands / 2
     }
 
     fn turn_windows(&mut self, now: Instant) {
@@ -177,9 +180,13 @@ mod tests {
     fn a_hung_node_opens_it_at_once_and_a_failure_does_not() {
         let now = Instant::now();
         let mut breaker = Breaker::new(now);
-        assert_eq!(breaker.record(Ended::Failed, now), None);
-        assert_eq!(breaker.record(Ended::Hung, now), Some(Change::Opened));
-        assert_eq!(breaker.record(Ended::Hung, now), None, "it is open already");
+        assert_eq!(breaker.failed(Failure::Failed, now), None);
+        assert_eq!(breaker.failed(Failure::Hung, now), Some(Change::Opened));
+        assert_eq!(
+            breaker.failed(Failure::Hung, now),
+            None,
+            "it is open already"
+        );
     }
 
     #[test]
@@ -187,20 +194,20 @@ mod tests {
         let now = Instant::now();
         let mut breaker = Breaker::new(now);
         for _ in 0..4 {
-            assert_eq!(breaker.record(Ended::Failed, now), None);
+            assert_eq!(breaker.failed(Failure::Failed, now), None);
         }
-        assert_eq!(breaker.record(Ended::Answered, now), None);
+        breaker.answered();
         for _ in 0..4 {
-            assert_eq!(breaker.record(Ended::Failed, now), None);
+            assert_eq!(breaker.failed(Failure::Failed, now), None);
         }
-        assert_eq!(breaker.record(Ended::Failed, now), Some(Change::Opened));
+        assert_eq!(breaker.failed(Failure::Failed, now), Some(Change::Opened));
     }
 
     /// Records `rounds` of an answer and a failure, each at `at`.
     fn alternate(breaker: &mut Breaker, rounds: u32, at: Instant) -> Option<Change> {
         (0..rounds).find_map(|_| {
-            breaker.record(Ended::Answered, at);
-            breaker.record(Ended::Failed, at)
+            breaker.answered();
+            breaker.failed(Failure::Failed, at)
         })
     }
 
@@ -209,8 +216,8 @@ mod tests {
         let now = Instant::now();
         let mut breaker = Breaker::new(now);
         assert_eq!(alternate(&mut breaker, 9, now), None, "eighteen");
-        assert_eq!(breaker.record(Ended::Answered, now), None, "nineteen");
-        assert_eq!(breaker.record(Ended::Failed, now), Some(Change::Opened));
+        breaker.answered();
+        assert_eq!(breaker.failed(Failure::Failed, now), Some(Change::Opened));
     }
 
     #[test]
@@ -232,7 +239,7 @@ mod tests {
         let mut now = Instant::now();
         let mut breaker = Breaker::new(now);
         assert_eq!(breaker.probe_due(), None);
-        breaker.record(Ended::Hung, now);
+        breaker.failed(Failure::Hung, now);
         for open_for in [200, 400, 800, 1_000, 1_000].map(ms) {
             assert_eq!(breaker.probe_due(), Some(now + open_for));
             assert_eq!(breaker.begin_probe(now + open_for - ms(1)), None);
@@ -247,14 +254,14 @@ mod tests {
     fn a_probe_that_is_answered_closes_it_and_forgets_everything() {
         let now = Instant::now();
         let mut breaker = Breaker::new(now);
-        breaker.record(Ended::Hung, now);
+        breaker.failed(Failure::Hung, now);
         breaker.probed(false, now);
         assert_eq!(breaker.probed(true, now), Some(Change::Closed));
         assert_eq!(breaker.probed(true, now), None);
         for _ in 0..4 {
-            assert_eq!(breaker.record(Ended::Failed, now), None);
+            assert_eq!(breaker.failed(Failure::Failed, now), None);
         }
-        assert_eq!(breaker.record(Ended::Failed, now), Some(Change::Opened));
+        assert_eq!(breaker.failed(Failure::Failed, now), Some(Change::Opened));
         assert_eq!(breaker.probe_due(), Some(now + OPEN_FOR.0), "as at first");
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use cache_core::{Error, ErrorKind};
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
-use crate::breaker::Ended;
+use crate::breaker::Failure;
 
 /// What went wrong with a command, in terms of what is to be done about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,11 +74,11 @@ impl Fault {
         }
     }
 
-    /// What it says about the node.
-    pub(crate) fn ended(self) -> Ended {
+    /// What it says is wrong with the node, if anything.
+    pub(crate) fn failure(self) -> Option<Failure> {
         match self {
             Self::TimedOut | Self::Broken | Self::NotPrimary | Self::NotReady | Self::LoggedOut => {
-                Ended::Failed
+                Some(Failure::Failed)
             }
             Self::Away
             | Self::Crowded
@@ -86,7 +86,7 @@ impl Fault {
             | Self::Denied
             | Self::NoScript
             | Self::WrongType
-            | Self::Unexpected => Ended::Answered,
+            | Self::Unexpected => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -19,7 +20,7 @@ use tokio::{
 };
 
 use super::reads::{self, Read};
-use crate::{breaker::Ended, error::Fault};
+use crate::{breaker::Failure, error::Fault};
 
 /// So many timeouts in a row, and the lane is replaced: the driver never notices a server that
 /// hangs while its sockets look alive.
@@ -43,8 +44,8 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) reply: Result<Value, (Fault, Option<RedisError>)>,
-    /// What it says about the node.
-    pub(super) ended: Ended,
+    /// What is wrong with the node, if anything.
+    pub(super) failure: Option<Failure>,
     /// Whether the lane is to be replaced.
     pub(super) is_lost: bool,
 }
@@ -76,9 +77,9 @@ impl Lane {
     }
 
     /// Counts one who waits, until the answer is dropped.
-    pub(super) fn enter(&self) -> InFlight<'_> {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(&self.in_flight)
+    pub(super) fn enter<L: Deref<Target = Self>>(lane: L) -> InFlight<L> {
+        lane.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(lane)
     }
 
     /// Sends a command and waits for its answer, until `deadline` at most.
@@ -99,7 +100,7 @@ impl Lane {
                 self.answered();
                 Outcome {
                     reply: Ok(value),
-                    ended: Ended::Answered,
+                    failure: None,
                     is_lost: false,
                 }
             }
@@ -110,7 +111,7 @@ impl Lane {
                 }
                 Outcome {
                     reply: Err((fault, Some(error))),
-                    ended: fault.ended(),
+                    failure: fault.failure(),
                     is_lost: fault.replaces_lane(),
                 }
             }
@@ -129,10 +130,10 @@ impl Lane {
         let in_a_row = self.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         Outcome {
             reply: Err((Fault::TimedOut, None)),
-            ended: if is_silent {
-                Ended::Hung
+            failure: if is_silent {
+                Some(Failure::Hung)
             } else {
-                Fault::TimedOut.ended()
+                Fault::TimedOut.failure()
             },
             is_lost: in_a_row >= TIMEOUTS_IN_A_ROW,
         }
@@ -159,11 +160,11 @@ impl Drop for Lane {
 
 /// One who waits for an answer of a lane.
 #[derive(Debug)]
-pub(super) struct InFlight<'a>(&'a AtomicUsize);
+pub(super) struct InFlight<L: Deref<Target = Lane>>(L);
 
-impl Drop for InFlight<'_> {
+impl<L: Deref<Target = Lane>> Drop for InFlight<L> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -25,11 +25,11 @@ use tracing::{info, warn};
 
 use super::{
     keeper,
-    one::{Deadlines, Lane},
+    one::{Deadlines, InFlight, Lane},
     reads::{self, Read},
 };
 use crate::{
-    breaker::{Breaker, Change, Ended},
+    breaker::{Breaker, Change},
     checkup::Checkup,
     connect::{ConnectError, Connector},
     error::Fault,
@@ -58,6 +58,29 @@ impl From<Failed> for Error {
             Some(cause) => fault.error_from(&cause),
             None => fault.error(),
         }
+    }
+}
+
+/// A read that has begun.
+pub(crate) enum Reading {
+    /// It is to be sent on this lane.
+    Alone(Arc<Lane>),
+    /// It goes with others.
+    Gathered(Gathered),
+}
+
+/// A read that goes with others.
+pub(crate) struct Gathered {
+    answer: oneshot::Receiver<Result<Option<Bytes>, Failed>>,
+    in_flight: InFlight<Arc<Lane>>,
+}
+
+impl Gathered {
+    /// Its answer. Its batch keeps the deadline; if that is gone, so is the lane.
+    pub(crate) async fn answer(self) -> Result<Option<Bytes>, Failed> {
+        let answer = self.answer.await;
+        drop(self.in_flight);
+        answer.unwrap_or_else(|_gone| Err(Fault::Broken.into()))
     }
 }
 
@@ -168,30 +191,35 @@ impl LaneSet {
         self.shared.call(lane, command, deadline).await
     }
 
-    /// Reads one key: at once, or with others if the lane is busy.
-    pub(crate) async fn read(&self, key: &Key) -> Result<Option<Bytes>, Failed> {
+    /// Begins to read one key: alone, or with others if the lane is busy.
+    pub(crate) fn begin_read(&self, key: &Key) -> Result<Reading, Failed> {
         let lane = self.shared.lane()?;
-        let asked = Instant::now();
         if lane.in_flight() < reads::BUSY {
-            let mut command = Cmd::with_capacity(2, 3 + key.as_bytes().len());
-            command.arg("GET").arg(key.as_bytes());
-            let deadline = asked + self.shared.deadlines.read;
-            return match self.shared.call(&lane, &command, deadline).await {
-                Ok(value) => reads::payload(value),
-                // As in an `MGET`: it is no entry.
-                Err(failed) if failed.fault == Fault::WrongType => Ok(None),
-                Err(failed) => Err(failed),
-            };
+            return Ok(Reading::Alone(lane));
         }
-        let _in_flight = lane.enter();
+        let in_flight = Lane::enter(Arc::clone(&lane));
         let (reply, answer) = oneshot::channel();
-        let key = key.clone();
+        let (key, asked) = (key.clone(), Instant::now());
         let read = Read { key, asked, reply };
         lane.reads.try_send(read).map_err(|_full| Fault::Crowded)?;
-        // Its batch keeps the deadline; if that is gone, so is the lane.
-        answer
-            .await
-            .unwrap_or_else(|_gone| Err(Fault::Broken.into()))
+        Ok(Reading::Gathered(Gathered { answer, in_flight }))
+    }
+
+    /// Reads one key by a command of its own.
+    pub(crate) async fn read_alone(
+        &self,
+        lane: &Arc<Lane>,
+        key: &Key,
+    ) -> Result<Option<Bytes>, Failed> {
+        let mut command = Cmd::with_capacity(2, 3 + key.as_bytes().len());
+        command.arg("GET").arg(key.as_bytes());
+        let deadline = Instant::now() + self.shared.deadlines.read;
+        match self.shared.call(lane, &command, deadline).await {
+            Ok(value) => reads::payload(value),
+            // As in an `MGET`: it is no entry.
+            Err(failed) if failed.fault == Fault::WrongType => Ok(None),
+            Err(failed) => Err(failed),
+        }
     }
 
     /// Reads many keys, some hundred at once.
@@ -233,22 +261,22 @@ impl Shared {
         command: &Cmd,
         deadline: Instant,
     ) -> Result<Value, Failed> {
-        let in_flight = lane.enter();
+        let in_flight = Lane::enter(&**lane);
         let outcome = lane.send(command, deadline).await;
         drop(in_flight);
-        self.record(outcome.ended);
+        match outcome.failure {
+            None => self.breaker.lock().answered(),
+            Some(failure) => {
+                let change = self.breaker.lock().failed(failure, Instant::now());
+                self.changed(change);
+            }
+        }
         if outcome.is_lost {
             self.retire(lane);
         }
         outcome
             .reply
             .map_err(|(fault, cause)| Failed { fault, cause })
-    }
-
-    /// Takes note of how a command ended.
-    fn record(&self, ended: Ended) {
-        let change = self.breaker.lock().record(ended, Instant::now());
-        self.changed(change);
     }
 
     /// Begins a probe if one is due; else says when to look again.
