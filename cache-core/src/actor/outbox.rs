@@ -1,24 +1,57 @@
 //! Removes keys from the store, and keeps trying where it does not confirm.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    task::yield_now,
+    time::{Instant, sleep, sleep_until},
+};
 use tracing::warn;
 
 use crate::{
     BackendCall, Error, Invalidation, Key,
-    engine::{Busy, Core},
+    engine::{Busy, Config, Core, Ticket},
 };
 
 /// The first and the longest pause between two attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// How often the store is asked for a sign of life while something is owed to it. Also the time
+/// after a comeback that delivered nothing in which no other counts: of a store that is partly
+/// out, one part seems to come back whenever another fails.
+const PULSE: Duration = Duration::from_millis(500);
+
+/// How many keys are delivered together.
+const CHUNK: usize = 1_000;
+
+/// Why the task that delivers makes an attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Occasion {
+    /// The engine is closed: it is the last.
+    Closing,
+    /// The store is back, or nothing is owed any more.
+    Woken,
+    /// The pause is over.
+    Pause,
+}
+
+/// What became of an attempt to remove keys.
+struct Attempt {
+    /// For each key, whether the store confirmed.
+    confirmed: Vec<bool>,
+    /// Whether the store said anything.
+    is_answered: bool,
+}
+
 /// Removes `keys`; those that are not confirmed are queued. Runs on a shard's thread.
 pub(super) async fn remove(core: &Arc<Core>, keys: Vec<Key>) -> Invalidation {
     let invalidation = remove_once(core, keys).await;
-    if invalidation == Invalidation::Queued && core.outbox.start() {
+    if invalidation == Invalidation::Queued
+        && let Some(wakes) = core.outbox.start()
+    {
         warn!("an invalidation could not be delivered and is queued");
-        tokio::task::spawn_local(deliver(Arc::clone(core), core.busy()));
+        tokio::task::spawn_local(deliver(Arc::clone(core), wakes, core.busy()));
     }
     invalidation
 }
@@ -26,57 +59,137 @@ pub(super) async fn remove(core: &Arc<Core>, keys: Vec<Key>) -> Invalidation {
 /// Removes `keys`; notes which are owed, and leaves it at that: for where no thread is left to
 /// make a second attempt.
 pub(super) async fn remove_once(core: &Core, keys: Vec<Key>) -> Invalidation {
-    let confirmed = try_remove(core, &keys).await;
-    let failed: Vec<Key> = keys
-        .into_iter()
-        .zip(confirmed)
-        .filter_map(|(key, confirmed)| (!confirmed).then_some(key))
-        .collect();
+    let ticket = core.outbox.ticket();
+    let Attempt { confirmed, .. } = attempt(core, &keys).await;
+    // What was owed before is delivered by this one as well.
+    core.outbox.settle(only(&keys, &confirmed, true), ticket);
+    let failed: Vec<Key> = only(&keys, &confirmed, false).cloned().collect();
     if failed.is_empty() {
         return Invalidation::Done;
     }
-    let config = &core.config;
-    let until = Instant::now() + config.longest_ttl + config.load_timeout;
-    core.outbox.owe(failed, until);
+    core.outbox
+        .owe(failed, Instant::now() + oldest(&core.config));
     Invalidation::Queued
 }
 
-/// Removes `keys`; says for each whether the store confirmed.
-async fn try_remove(core: &Core, keys: &[Key]) -> Vec<bool> {
+/// How long what was loaded before now can still exist, whoever loaded it: its load may have just
+/// begun, its lease outlives the load by a hold at most, and then it is stored for its TTL.
+///
+/// Not the longest TTL that this engine has written: others on the same store may have written
+/// longer ones.
+fn oldest(config: &Config) -> Duration {
+    config.load_timeout + config.lease_hold + config.longest_ttl
+}
+
+/// Those of `keys` that are confirmed, or that are not.
+fn only<'a>(keys: &'a [Key], confirmed: &'a [bool], which: bool) -> impl Iterator<Item = &'a Key> {
+    let keys = keys.iter().zip(confirmed);
+    keys.filter_map(move |(key, confirmed)| (*confirmed == which).then_some(key))
+}
+
+/// Removes `keys`, once.
+async fn attempt(core: &Core, keys: &[Key]) -> Attempt {
     let remove = async { Ok::<_, Error>(core.backend.remove(keys).await) };
     let answers = core.call(BackendCall::Remove, &core.observer, remove).await;
     let mut answers = answers.unwrap_or_default().into_iter();
-    keys.iter()
-        .map(|_| answers.next().is_some_and(|answer| answer.is_ok()))
-        .collect()
+    let mut is_answered = false;
+    let confirmed = keys.iter().map(|_| {
+        let answer = answers.next();
+        is_answered |= match &answer {
+            Some(Ok(())) => true,
+            Some(Err(error)) => !error.is_silence(),
+            None => false,
+        };
+        answer.is_some_and(|answer| answer.is_ok())
+    });
+    Attempt {
+        confirmed: confirmed.collect(),
+        is_answered,
+    }
 }
 
 /// Delivers what the outbox owes; ends when it owes nothing or the engine is closed.
-async fn deliver(core: Arc<Core>, _busy: Busy) {
+async fn deliver(core: Arc<Core>, wakes: watch::Receiver<()>, _busy: Busy) {
+    tokio::select! {
+        () = attempts(&core, wakes) => {}
+        never = pings(&core) => match never {},
+    }
+}
+
+/// Asks the store for signs of life, so that its comeback is noticed even if nobody reads.
+async fn pings(core: &Core) -> Infallible {
+    loop {
+        sleep(PULSE).await;
+        if core.outbox.len() > 0 {
+            let ping = core.backend.ping();
+            let answer = core.call(BackendCall::Ping, &core.observer, ping).await;
+            core.hear(&answer);
+        }
+    }
+}
+
+async fn attempts(core: &Core, mut wakes: watch::Receiver<()>) {
     let mut closed = core.outbox.closed();
     let mut pause = BACKOFF.0;
-    loop {
-        let is_closing = tokio::select! {
-            () = sleep(pause) => false,
-            _ = closed.wait_for(|closed| *closed) => true,
+    let mut deaf = Duration::ZERO;
+    while core.outbox.goes_on() {
+        let occasion = tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => Occasion::Closing,
+            () = woken(&mut wakes, deaf) => Occasion::Woken,
+            () = over(core, pause) => Occasion::Pause,
         };
-        let Some(owed) = core.outbox.owed(Instant::now()) else {
-            return;
-        };
-        let keys: Vec<Key> = owed.iter().map(|(key, _)| key.clone()).collect();
-        let confirmed = try_remove(&core, &keys).await;
-        let delivered = owed.iter().zip(&confirmed).filter(|(_, ok)| **ok);
-        for ((key, owed), _) in delivered {
-            core.outbox.settle(key, *owed);
-        }
-        if is_closing {
+        let is_back = round(core).await;
+        if occasion == Occasion::Closing {
             return;
         }
-        let is_back = confirmed.iter().any(|confirmed| *confirmed);
+        deaf = if occasion == Occasion::Woken && !is_back {
+            PULSE
+        } else {
+            Duration::ZERO
+        };
         pause = if is_back {
             BACKOFF.0
         } else {
             (pause * 2).min(BACKOFF.1)
         };
     }
+}
+
+/// Waits until the store is back; what is heard while `deaf` counts afterwards.
+async fn woken(wakes: &mut watch::Receiver<()>, deaf: Duration) {
+    if !deaf.is_zero() {
+        sleep(deaf).await;
+    }
+    wakes.changed().await.ok();
+}
+
+/// Waits until `pause` is over, or the time in which all keys are bypassed.
+async fn over(core: &Core, pause: Duration) {
+    let over = Instant::now() + pause;
+    let all = core.outbox.bypasses_all_until();
+    sleep_until(all.map_or(over, |all| all.min(over))).await;
+}
+
+/// Makes one attempt to deliver all that is owed now; whether the store confirmed any of it.
+async fn round(core: &Core) -> bool {
+    let end = core.outbox.ticket();
+    let mut from = Ticket::FIRST;
+    let mut is_back = false;
+    while let Some(chunk) = core.outbox.chunk(from, end, CHUNK) {
+        let Attempt {
+            confirmed,
+            is_answered,
+        } = attempt(core, &chunk.keys).await;
+        is_back |= confirmed.contains(&true);
+        let delivered = only(&chunk.keys, &confirmed, true);
+        core.outbox.settle(delivered, chunk.ticket);
+        if !is_answered {
+            break;
+        }
+        from = chunk.next;
+        // A store that is always ready must not keep the thread from everybody else.
+        yield_now().await;
+    }
+    is_back
 }

@@ -103,6 +103,14 @@ impl Outage {
             is_witnessed: true,
         }
     }
+
+    /// Only the key is not to be read, and each flight looks at that itself.
+    pub(crate) fn of_key(error: Error) -> Self {
+        Self {
+            error,
+            is_witnessed: false,
+        }
+    }
 }
 
 /// A caller's seat. It is answered exactly once: with [`Answer::Vacated`] if it is dropped.

@@ -96,8 +96,13 @@ pub(crate) async fn clear(shards: &Shards) -> Result<(), Error> {
     let started: Vec<_> = shards.all_started().collect();
     let task = async move {
         join_all(started.iter().map(|shard| shard.send(DoomAll {}))).await;
+        let ticket = core.outbox.ticket();
         let clear = core.backend.clear();
-        core.call(BackendCall::Clear, &core.observer, clear).await
+        let cleared = core.call(BackendCall::Clear, &core.observer, clear).await;
+        if cleared.is_ok() {
+            core.outbox.settle_all(ticket);
+        }
+        cleared
     };
     detached(shards, 0, task)
         .await

@@ -24,6 +24,8 @@ enum Known<V> {
     Here(Option<Arc<V>>),
     /// Not in this process; in the store perhaps, or not in a form that can be read.
     Elsewhere(Key, Where),
+    /// Not to be read now, and why.
+    Bypassed(Key, Error),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,8 +75,11 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
             Ok(Known::Here(found)) => Ok(found.map_or(Lookup::Absent, Lookup::Value)),
             Ok(Known::Elsewhere(_, Where::Nowhere)) => Ok(Lookup::Miss),
             Ok(Known::Elsewhere(_, Where::Unreadable)) => Ok(self.unreadable()),
+            Ok(Known::Bypassed(_, error)) => Err(error),
             Ok(Known::Elsewhere(key, Where::Store)) => {
-                self.ask(&key).await.map(|entry| self.lookup(entry))
+                let answer = self.ask(&key).await;
+                self.engine.inner.core.hear(&answer);
+                answer.map(|entry| self.lookup(entry))
             }
             Err(error) => Err(error),
         };
@@ -109,6 +114,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
                 lookups.push(match key.map(|key| self.peek_text(key.as_bytes())) {
                     Ok(Known::Here(found)) => Ok(found.map_or(Lookup::Absent, Lookup::Value)),
                     Ok(Known::Elsewhere(_, Where::Unreadable)) => Ok(self.unreadable()),
+                    Ok(Known::Bypassed(_, error)) => Err(error),
                     Ok(Known::Elsewhere(key, at)) => {
                         if at == Where::Store {
                             asked.push((place, key));
@@ -187,6 +193,11 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
                 let loader = call::erase(&self.values, loader);
                 Box::pin(self.ask_or_fly(key, at, loader)).await
             }
+            // The flight looks again whether the key may be read.
+            Ok(Known::Bypassed(key, _)) => {
+                let loader = call::erase(&self.values, loader);
+                Box::pin(self.ask_or_fly(key, Where::Nowhere, loader)).await
+            }
             Err(error) => {
                 self.values.observer.record(Event::Failed(error.kind()));
                 Err(error)
@@ -208,7 +219,11 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     }
 
     fn peek_text(&self, text: &[u8]) -> Known<V> {
-        let at = match self.engine.inner.core.backend.peek(text) {
+        let core = &self.engine.inner.core;
+        if let Some(error) = core.bypass(text) {
+            return Known::Bypassed(Key::new(text), error);
+        }
+        let at = match core.backend.peek(text) {
             Peek::Hit(entry) => match self.values.read(entry) {
                 Ok(found) => return Known::Here(found),
                 Err(actor::Unreadable) => Where::Unreadable,
@@ -239,7 +254,9 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     ) -> Result<Option<Arc<V>>, Error> {
         let mut outage = None;
         if at == Where::Store {
-            match self.ask(&key).await {
+            let answer = self.ask(&key).await;
+            self.engine.inner.core.hear(&answer);
+            match answer {
                 Ok(Some(entry)) => {
                     if let Ok(found) = self.values.read(entry) {
                         self.count_found(found.is_some());
@@ -255,6 +272,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         call::fly(&self.engine, &self.values, &key, loader, outage).await
     }
 
+    /// Asks the store. Who does so lets the engine hear the answer: here that would make the future
+    /// larger.
     async fn ask(&self, key: &Key) -> Result<Option<Entry>, Error> {
         let core = &self.engine.inner.core;
         let get = core.backend.get(key);
@@ -273,6 +292,11 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         let observer = &self.values.observer;
         let answers = core.call(BackendCall::GetMany, observer, get_many).await;
         let answers = answers.unwrap_or_else(|error| vec![Err(error); keys.len()]);
+        // A part of the store that is out is an outage.
+        let silence = |answer: &&Result<_, Error>| answer.as_ref().is_err_and(Error::is_silence);
+        if let Some(answer) = answers.iter().find(silence).or_else(|| answers.first()) {
+            core.hear(answer);
+        }
         for (place, answer) in places.into_iter().zip(answers) {
             lookups[place] = answer.map(|entry| self.lookup(entry));
         }

@@ -25,6 +25,7 @@ use crate::{
 /// | [`max_key_len`](Self::max_key_len) | 512 bytes |
 /// | [`max_waiting`](Self::max_waiting) | 262,144 callers |
 /// | [`outage`](Self::outage) | [`LoadThrough`](OutagePolicy::LoadThrough), 64 loads at once |
+/// | [`max_queued_invalidations`](Self::max_queued_invalidations) | 1,000,000 keys |
 /// | [`shards`](Self::shards) | 64, started when first needed, on min(cores, 4) threads |
 /// | [`recorder`](Self::recorder) | none |
 ///
@@ -117,6 +118,18 @@ impl EngineBuilder {
     /// [`OutagePolicy::LoadThrough`] with at most 64 loads at once.
     pub fn outage(mut self, policy: OutagePolicy) -> Self {
         self.config.outage = policy;
+        self
+    }
+
+    /// Sets how many keys may be queued whose removal the backend has not confirmed. Default:
+    /// 1,000,000.
+    ///
+    /// Their texts are kept in memory, each once. Beyond that the engine loses track of removals:
+    /// it reads nothing from the backend for as long as what should have been removed can exist,
+    /// which is the [longest TTL](Self::longest_ttl) and the [load timeout](Self::load_timeout)
+    /// after the last one that was lost, or until [`Engine::clear`] succeeds.
+    pub fn max_queued_invalidations(mut self, keys: usize) -> Self {
+        self.config.max_queued_invalidations = keys;
         self
     }
 

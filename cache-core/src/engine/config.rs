@@ -20,6 +20,7 @@ pub(crate) struct Config {
     pub(crate) max_waiting: usize,
     pub(crate) shards: usize,
     pub(crate) outage: OutagePolicy,
+    pub(crate) max_queued_invalidations: usize,
     pub(crate) rules: Rules,
 }
 
@@ -35,6 +36,7 @@ impl Default for Config {
             max_waiting: 262_144,
             shards: 64,
             outage: OutagePolicy::default(),
+            max_queued_invalidations: 1_000_000,
             rules: Rules::default(),
         }
     }
@@ -50,6 +52,10 @@ impl Config {
             ("max_key_len", self.max_key_len == 0),
             ("max_waiting", self.max_waiting == 0),
             ("shards", self.shards == 0),
+            (
+                "max_queued_invalidations",
+                self.max_queued_invalidations == 0,
+            ),
             (
                 "max_concurrent",
                 self.outage == OutagePolicy::LoadThrough { max_concurrent: 0 },

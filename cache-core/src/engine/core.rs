@@ -7,12 +7,15 @@ use std::sync::{
 
 use parking_lot::Mutex;
 
-use super::{Busy, Config, OutageLoads, Outbox, admission::Admission, busy::Work};
+use super::{Busy, Config, OutageLoads, Outbox, admission::Admission, busy::Work, pulse::Pulse};
 use crate::{
-    Backend,
+    Backend, Error,
     flight::{SeatId, WaitGraph},
     observer::Observer,
 };
+
+#[cfg(feature = "testing")]
+use crate::testing::Mutant;
 
 /// Sets engines of one process apart, so that a load knows whose it is.
 static NEXT_ENGINE: AtomicU64 = AtomicU64::new(0);
@@ -29,6 +32,7 @@ pub(crate) struct Core {
     /// Which load waits for which; touched only by calls that are made inside a load.
     pub(crate) waits: Mutex<WaitGraph>,
     pub(crate) outbox: Outbox,
+    pulse: Pulse,
     work: Arc<Work>,
     shut_down: AtomicBool,
     ids: AtomicU64,
@@ -43,10 +47,11 @@ impl Core {
             backend,
             admission: Arc::new(Admission::new(config.max_waiting)),
             outage_loads: Arc::new(OutageLoads::new(config.outage)),
+            outbox: Outbox::new(config.max_queued_invalidations, observer.clone()),
             config,
             observer,
             waits: Mutex::default(),
-            outbox: Outbox::default(),
+            pulse: Pulse::default(),
             work: Arc::default(),
             shut_down: AtomicBool::new(false),
             ids: AtomicU64::new(0),
@@ -63,6 +68,23 @@ impl Core {
     /// A name for a call that is made inside a load.
     pub(crate) fn next_seat(&self) -> SeatId {
         SeatId(self.next_id())
+    }
+
+    /// Why the key with this text is not to be read, if it is not.
+    #[inline]
+    pub(crate) fn bypass(&self, text: &[u8]) -> Option<Error> {
+        let bypass = self.outbox.bypass(text);
+        #[cfg(feature = "testing")]
+        let bypass = bypass.filter(|_| self.config.rules.mutant != Some(Mutant::ReadQueued));
+        bypass
+    }
+
+    /// Takes note of the answer to a read: the first after one that was not answered means that
+    /// the backend is back, and that what is owed to it can be delivered.
+    pub(crate) fn hear<T>(&self, answer: &Result<T, Error>) {
+        if self.pulse.hear(answer.as_ref().map(drop)) && self.outbox.is_owing() {
+            self.outbox.wake();
+        }
     }
 
     /// Counts what a caller sends to the threads of the shards.

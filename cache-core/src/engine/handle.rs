@@ -45,11 +45,18 @@ pub enum Invalidation {
     /// invalidation was asked for.
     Done,
     /// The backend did not confirm. The removal may have happened; it is repeated in the
-    /// background, with a pause of 1 second doubling to 60, until it is confirmed, or until
-    /// nothing older can exist: the longest TTL plus the load timeout. Until then reads may still
-    /// be answered with the old entry. When the engine is shut down, or its last handle is dropped,
-    /// it is tried once more; after that, if the engine's threads have ended, and if the process
-    /// ends, it is lost.
+    /// background: as soon as the backend answers reads again, else after 1 second and then with
+    /// pauses that double up to 60, until it is confirmed, or until nothing older can exist: the
+    /// longest TTL plus the load timeout.
+    ///
+    /// Until then this engine does not read these keys from the backend, so none of its reads that
+    /// begins now is answered with what was loaded before: `get` answers
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), and `get_or_load` does as in an
+    /// [outage](crate::OutagePolicy). Engines of other processes are not told, and may still read
+    /// the old entries.
+    ///
+    /// When the engine is shut down, or its last handle is dropped, the removal is tried once more;
+    /// after that, if the engine's threads have ended, and if the process ends, it is lost.
     Queued,
 }
 
@@ -62,6 +69,9 @@ pub struct ShutdownReport {
     /// Keys whose queued removal could not be delivered: until their TTL ends, other processes
     /// may read old entries.
     pub undelivered: usize,
+    /// Whether more removals than those were lost track of, because there were more than
+    /// [`max_queued_invalidations`](EngineBuilder::max_queued_invalidations).
+    pub overflowed: bool,
 }
 
 impl Engine {
@@ -95,7 +105,8 @@ impl Engine {
     }
 
     /// Empties the store, for everyone who uses it, and ends all leases: no later read is
-    /// answered with what was loaded before.
+    /// answered with what was loaded before. Queued removals are settled with it, except those that
+    /// are queued while it runs.
     ///
     /// # Errors
     ///
@@ -130,6 +141,7 @@ impl Engine {
         ShutdownReport {
             still_running: core.running(),
             undelivered: core.outbox.len(),
+            overflowed: core.outbox.bypasses_all_until().is_some(),
         }
     }
 }

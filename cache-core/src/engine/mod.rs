@@ -12,6 +12,8 @@ mod outage;
 mod outbox;
 #[cfg(feature = "testing")]
 mod probe;
+mod pulse;
+mod queue;
 
 #[cfg(feature = "testing")]
 pub use self::probe::Census;
@@ -23,6 +25,7 @@ pub(crate) use self::{
     names::{Name, Names},
     outage::OutageLoads,
     outbox::Outbox,
+    queue::Ticket,
 };
 pub use self::{
     builder::EngineBuilder,

@@ -1,85 +1,193 @@
-//! Removals that could not be delivered yet.
+//! Removals that could not be delivered yet, and the keys that are bypassed for them.
 
-use std::collections::HashMap;
+use std::{
+    borrow::Borrow,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::{sync::watch, time::Instant};
+use tracing::{error, info};
 
-use crate::Key;
+use super::queue::{Bypass, Chunk, Queue, Ticket};
+use crate::{Error, ErrorKind, Event, Key, observer::Observer};
 
-/// The keys whose removal is still owed to the backend, each with the moment from which on no
-/// older entry can exist.
+/// The removals that are owed to the backend.
 ///
-/// One task at a time delivers them; see [`crate::actor`].
+/// Until they are delivered the old entries may still be there, so this process does not read
+/// them. One task at a time delivers; see [`crate::actor`].
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    state: Mutex<State>,
+    queue: RwLock<Queue>,
+    /// Whether anything is in the queue: what each read looks at.
+    bypasses: AtomicBool,
+    /// Whether a task delivers; changed under the lock of the queue, so that it ends only if it
+    /// leaves nothing behind.
+    delivering: AtomicBool,
+    /// Wakes the task that delivers.
+    wakes: watch::Sender<()>,
     closed: watch::Sender<bool>,
+    told: Mutex<Told>,
+    observer: Observer,
 }
 
-/// A removal that is owed. A key that is queued again is another one: an attempt that was sent
-/// before does not settle it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Owed {
-    until: Instant,
-    number: u64,
-}
-
+/// What the recorder was told last.
 #[derive(Debug, Default)]
-struct State {
-    owed: HashMap<Key, Owed>,
-    next_number: u64,
-    /// Whether a task delivers.
-    delivering: bool,
-}
-
-impl Default for Outbox {
-    fn default() -> Self {
-        Self {
-            state: Mutex::default(),
-            closed: watch::Sender::new(false),
-        }
-    }
+struct Told {
+    queued: usize,
+    bypasses_all: bool,
 }
 
 impl Outbox {
-    /// Notes that the removal of `keys` is owed.
+    pub(super) fn new(limit: usize, observer: Observer) -> Self {
+        Self {
+            queue: RwLock::new(Queue::new(limit)),
+            bypasses: AtomicBool::new(false),
+            delivering: AtomicBool::new(false),
+            wakes: watch::Sender::new(()),
+            closed: watch::Sender::new(false),
+            told: Mutex::default(),
+            observer,
+        }
+    }
+
+    /// Why the key with this text is not to be read, if it is not: its entry may be one that was
+    /// invalidated.
+    #[inline]
+    pub(crate) fn bypass(&self, text: &[u8]) -> Option<Error> {
+        if self.bypasses.load(Ordering::Acquire) {
+            self.look_up(text)
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    fn look_up(&self, text: &[u8]) -> Option<Error> {
+        let bypass = self.queue.read().bypass(text, Instant::now())?;
+        Some(Error::new(
+            ErrorKind::Unavailable,
+            match bypass {
+                Bypass::Key => {
+                    "the removal of the key is not confirmed yet, so it is not read: it will be \
+                     once the backend has confirmed"
+                }
+                Bypass::All => {
+                    "more removals than `max_queued_invalidations` were not confirmed, so nothing \
+                     is read for the longest TTL: clear the engine to end that"
+                }
+            },
+        ))
+    }
+
+    /// Notes that the removal of `keys` is owed, until nothing older than `until` can exist.
     pub(crate) fn owe(&self, keys: Vec<Key>, until: Instant) {
-        let mut state = self.state.lock();
-        let number = state.next_number;
-        state.next_number += 1;
-        let owed = Owed { until, number };
-        state.owed.extend(keys.into_iter().map(|key| (key, owed)));
+        self.change(|queue| queue.owe(keys, until));
     }
 
-    /// Whether a task that delivers is to be started: if there is none, and it is not too late.
-    pub(crate) fn start(&self) -> bool {
-        !*self.closed.borrow() && !std::mem::replace(&mut self.state.lock().delivering, true)
+    /// A moment: a command that is sent after it settles what was queued before it.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.queue.read().ticket()
     }
 
-    /// What is owed at `now`; `None` if nothing is left, and the task that asked ends.
-    pub(crate) fn owed(&self, now: Instant) -> Option<Vec<(Key, Owed)>> {
-        let mut state = self.state.lock();
-        state.owed.retain(|_, owed| owed.until > now);
-        if state.owed.is_empty() {
-            state.delivering = false;
-            return None;
+    /// Settles the removals of `keys`, except those queued again after `ticket`.
+    pub(crate) fn settle(&self, keys: impl IntoIterator<Item = impl Borrow<Key>>, ticket: Ticket) {
+        if self.bypasses.load(Ordering::Acquire) {
+            self.change(|queue| queue.settle(keys, ticket));
         }
-        let owed = state.owed.iter();
-        Some(owed.map(|(key, owed)| (key.clone(), *owed)).collect())
     }
 
-    /// Settles a removal, unless the key has been queued again since.
-    pub(crate) fn settle(&self, key: &Key, owed: Owed) {
-        let mut state = self.state.lock();
-        if state.owed.get(key) == Some(&owed) {
-            state.owed.remove(key);
+    /// Settles all that was queued before `ticket`.
+    pub(crate) fn settle_all(&self, ticket: Ticket) {
+        self.change(|queue| queue.settle_all(ticket));
+    }
+
+    /// The next keys, `most` of them, that were queued from `from` on and before `end`.
+    pub(crate) fn chunk(&self, from: Ticket, end: Ticket, most: usize) -> Option<Chunk> {
+        self.queue.read().chunk(from, end, most)
+    }
+
+    /// Changes the queue, and tells of what that changes.
+    fn change(&self, change: impl FnOnce(&mut Queue)) {
+        let is_empty = {
+            let mut queue = self.queue.write();
+            change(&mut queue);
+            let is_empty = queue.is_empty();
+            // Under the lock, so that the last change is what stays.
+            self.bypasses.store(!is_empty, Ordering::Release);
+            is_empty
+        };
+        if is_empty {
+            self.wake();
         }
+        self.tell();
+    }
+
+    /// Tells the recorder, and the log, how things are now.
+    fn tell(&self) {
+        // The recorder is the user's code and must not hold up reads; and what it is told last
+        // must be how things are.
+        let mut told = self.told.lock();
+        let (queued, bypasses_all) = {
+            let queue = self.queue.read();
+            (queue.len(), queue.lost_until(Instant::now()).is_some())
+        };
+        if bypasses_all != told.bypasses_all {
+            told.bypasses_all = bypasses_all;
+            if bypasses_all {
+                error!(
+                    "more removals than `max_queued_invalidations` are not confirmed: this process \
+                     reads nothing from the cache for the longest TTL; clear the engine to end that"
+                );
+            } else {
+                info!("the cache is read again");
+            }
+            self.observer.record(Event::BypassesAll(bypasses_all));
+        }
+        if queued != told.queued {
+            told.queued = queued;
+            self.observer.record(Event::QueuedInvalidations(queued));
+        }
+    }
+
+    /// Whether a task that delivers is to be started, if there is none, and it is not too late:
+    /// then what wakes it.
+    pub(crate) fn start(&self) -> Option<watch::Receiver<()>> {
+        let wakes = self.wakes.subscribe();
+        let _queue = self.queue.write();
+        let is_needed = !*self.closed.borrow() && !self.delivering.swap(true, Ordering::Relaxed);
+        is_needed.then_some(wakes)
+    }
+
+    /// Forgets what is over by now. `false` if nothing is left, and the task that delivers ends.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.change(|queue| queue.expire(Instant::now()));
+        let queue = self.queue.write();
+        let goes_on = !queue.is_empty();
+        if !goes_on {
+            self.delivering.store(false, Ordering::Relaxed);
+        }
+        goes_on
+    }
+
+    /// Wakes the task that delivers.
+    pub(super) fn wake(&self) {
+        self.wakes.send_replace(());
+    }
+
+    /// Whether a task that delivers has something to wait for.
+    pub(crate) fn is_owing(&self) -> bool {
+        self.bypasses.load(Ordering::Acquire)
     }
 
     /// How many keys are owed.
     pub(crate) fn len(&self) -> usize {
-        self.state.lock().owed.len()
+        self.queue.read().len()
+    }
+
+    /// Until when all keys are bypassed, if they are.
+    pub(crate) fn bypasses_all_until(&self) -> Option<Instant> {
+        self.queue.read().lost_until(Instant::now())
     }
 
     /// Tells the task that delivers to try once more and end.
@@ -99,41 +207,47 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn an_older_attempt_does_not_settle_a_key_that_was_queued_again() {
-        let outbox = Outbox::default();
-        let now = Instant::now();
-        let until = now + Duration::from_secs(1);
-        let key = Key::new(b"k");
-        outbox.owe(vec![key.clone()], until);
-        assert!(outbox.start(), "the first starts the task");
-        let first = outbox.owed(now).unwrap();
-        outbox.owe(vec![key.clone()], until);
-        assert!(!outbox.start(), "one task is enough");
+    fn outbox() -> Outbox {
+        Outbox::new(10, Observer::Nobody)
+    }
 
-        outbox.settle(&key, first[0].1);
-        let second = outbox.owed(now).unwrap();
-        outbox.settle(&key, second[0].1);
-        assert_eq!(outbox.owed(now), None);
-        outbox.owe(vec![key], until);
-        assert!(outbox.start(), "the task that found nothing has ended");
+    fn owe(outbox: &Outbox) {
+        let until = Instant::now() + Duration::from_secs(1);
+        outbox.owe(vec![Key::new(b"k")], until);
     }
 
     #[test]
-    fn nothing_is_owed_once_nothing_older_can_exist() {
-        let outbox = Outbox::default();
-        let now = Instant::now();
-        outbox.owe(vec![Key::new(b"k")], now + Duration::from_secs(1));
-        assert!(outbox.owed(now + Duration::from_millis(999)).is_some());
-        assert_eq!(outbox.owed(now + Duration::from_secs(1)), None);
+    fn one_task_delivers_and_ends_when_nothing_is_left() {
+        let outbox = outbox();
+        owe(&outbox);
+        assert!(outbox.start().is_some());
+        owe(&outbox);
+        assert!(outbox.start().is_none(), "one task is enough");
+        assert!(outbox.goes_on());
+
+        outbox.settle(&[Key::new(b"k")], outbox.ticket());
+        assert!(!outbox.goes_on());
+        owe(&outbox);
+        assert!(outbox.start().is_some(), "the one before has ended");
+    }
+
+    #[test]
+    fn a_key_is_bypassed_from_when_it_is_owed_until_that_is_settled() {
+        let outbox = outbox();
+        assert!(outbox.bypass(b"k").is_none());
+        owe(&outbox);
+        assert_eq!(outbox.bypass(b"k").unwrap().kind(), ErrorKind::Unavailable);
+        assert!(outbox.bypass(b"other").is_none());
+        outbox.settle_all(outbox.ticket());
+        assert!(outbox.bypass(b"k").is_none());
     }
 
     #[test]
     fn a_closed_outbox_starts_nothing_and_still_counts() {
-        let outbox = Outbox::default();
+        let outbox = outbox();
         outbox.close();
-        outbox.owe(vec![Key::new(b"k")], Instant::now());
-        assert!(!outbox.start());
+        owe(&outbox);
+        assert!(outbox.start().is_none());
         assert_eq!(outbox.len(), 1);
     }
 }

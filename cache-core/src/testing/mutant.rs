@@ -12,4 +12,6 @@ pub enum Mutant {
     JoinAfterFill,
     /// An answer that the fence refused is shared with callers who arrived after its load began.
     ShareRefusedFill,
+    /// A key is read although its removal is queued.
+    ReadQueued,
 }

@@ -57,6 +57,8 @@ struct Rule {
 pub enum Act {
     /// Fails at once, without effect.
     Fail,
+    /// Fails at once with an error of this kind, without effect.
+    FailAs(ErrorKind),
     /// Takes effect, and fails.
     FailAfter,
     /// Never answers, without effect.
@@ -107,6 +109,7 @@ impl<B: Backend> Scripted<B> {
         match act {
             None => effect.await,
             Some(Act::Fail) => failed(unavailable()),
+            Some(Act::FailAs(kind)) => failed(Error::new(kind, "the script says so")),
             Some(Act::FailAfter) => {
                 drop(effect.await);
                 failed(unavailable())

@@ -39,13 +39,12 @@ impl Driver {
                 return Approach::Outage(outage.clone());
             }
             self.post(Mark::Acquire);
-            let hold = self.core.config.lease_hold;
-            let acquire = self.core.backend.acquire(&self.key, hold);
-            match self
-                .core
-                .call(BackendCall::Acquire, &self.observer, acquire)
-                .await
-            {
+            // After the mark: whoever stands before it and arrived after the key was queued, which
+            // may be at this very moment, finds it queued here.
+            if let Some(error) = self.core.bypass(self.key.as_bytes()) {
+                return Approach::Outage(Outage::of_key(error));
+            }
+            match self.acquire().await {
                 Ok(Acquire::Granted(lease)) => return Approach::Load(Some(lease)),
                 Ok(Acquire::Hit(entry)) => match self.decode(entry).await {
                     Ended::With(Ok(found)) => return Approach::Hit(found),
@@ -78,6 +77,17 @@ impl Driver {
                 Err(error) => return unanswered(error),
             }
         }
+    }
+
+    async fn acquire(&self) -> Result<Acquire, Error> {
+        let hold = self.core.config.lease_hold;
+        let acquire = self.core.backend.acquire(&self.key, hold);
+        let acquire = self
+            .core
+            .call(BackendCall::Acquire, &self.observer, acquire);
+        let answer = acquire.await;
+        self.core.hear(&answer);
+        answer
     }
 
     /// Decodes a stored entry on the leader's runtime: decoders are the user's code. An entry
