@@ -1,0 +1,241 @@
+//! When queued removals are delivered.
+
+use std::time::Duration;
+
+use cache_core::{BackendCall, ErrorKind, Event, Invalidation, Lookup, testing::Act};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    PULSE, SECOND, Scene,
+    support::{EVERY_CALL, Fault, assert_empty, on_stage, settle},
+};
+
+/// The first and the longest pause between two attempts.
+const BACKOFF: (Duration, Duration) = (SECOND, Duration::from_secs(60));
+
+impl Scene {
+    fn out(&self, act: &Act) {
+        for call in EVERY_CALL {
+            self.stage.script.always(call, act.clone());
+        }
+    }
+
+    fn removes(&self) -> usize {
+        self.stage.script.calls(BackendCall::Remove)
+    }
+
+    async fn assert_delivered(&self, case: &str) {
+        settle().await;
+        assert!(!self.is_stored(1) && !self.is_stored(2), "{case}");
+        assert_empty(&self.engine).await;
+        assert_eq!(self.get(1).await, Ok(Lookup::Miss), "{case}");
+        assert_eq!(self.load(1).await, Ok("new".to_owned()), "{case}");
+        assert!(self.is_stored(1), "the cache is used again: {case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_queued_removal_is_delivered_at_once_when_the_store_is_back() {
+    for fault in Fault::all(SECOND)
+        .into_iter()
+        .filter(|fault| !fault.is_answered)
+    {
+        on_stage(async |stage| {
+            let case = format!("{fault:?}");
+            let scene = Scene::new(stage, |builder| builder).await;
+            scene.out(&fault.act);
+            scene.queue([1]).await;
+            scene.queue([2]).await;
+            sleep(Duration::from_secs(600)).await;
+            assert_eq!(scene.owed().await, 2, "{case}");
+
+            // The pause between two attempts is a minute by now; a ping may be on its way.
+            scene.stage.script.reset();
+            let back = Instant::now();
+            while scene.owed().await > 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let took = back.elapsed();
+            assert!(took <= PULSE + SECOND, "nobody reads: {case}, {took:?}");
+            scene.assert_delivered(&case).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_answered_again_delivers_at_once() {
+    for call in [BackendCall::Get, BackendCall::GetMany, BackendCall::Acquire] {
+        on_stage(async |stage| {
+            let scene = Scene::new(stage, |builder| builder).await;
+            scene.out(&Act::Fail);
+            // No ping tells of the comeback.
+            scene.stage.script.always(BackendCall::Ping, Act::Hang);
+            scene.queue([1, 2]).await;
+            sleep(Duration::from_secs(600)).await;
+            if call != BackendCall::Acquire {
+                scene.stage.script.ask();
+            }
+            // One more that is not answered, and then one that is, of keys that are not queued.
+            for is_back in [false, true] {
+                if is_back {
+                    scene.stage.script.reset();
+                    scene.stage.script.always(BackendCall::Ping, Act::Hang);
+                }
+                if call == BackendCall::Get {
+                    assert_eq!(scene.users.get(&3).await.is_ok(), is_back);
+                } else if call == BackendCall::GetMany {
+                    let answers = scene.users.get_many(&[3, 4]).await;
+                    assert!(answers.iter().all(|answer| answer.is_ok() == is_back));
+                } else {
+                    assert_eq!(scene.load(3).await, Ok("new".to_owned()));
+                }
+            }
+            settle().await;
+            assert_eq!(scene.owed().await, 0, "{call:?}");
+            scene.assert_delivered(&format!("{call:?}")).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_only_refuses_writes_is_asked_again_after_pauses_alone() {
+    on_stage(async |stage| {
+        let scene = Scene::queued(stage).await;
+        scene.stage.script.ask();
+        let began = Instant::now();
+        // While the entries live.
+        while began.elapsed() < Duration::from_secs(3000) {
+            assert_eq!(scene.get(2).await, crate::old());
+            assert_eq!(scene.get(1).await, Err(ErrorKind::Unavailable));
+            sleep(SECOND).await;
+        }
+        // 1, 2, 4, 8, 16, 32, and then each minute.
+        assert!((50..60).contains(&scene.removes()), "{}", scene.removes());
+        scene.stage.script.reset();
+        sleep(BACKOFF.1).await;
+        settle().await;
+        assert_eq!(scene.owed().await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_partly_out_is_not_asked_again_by_each_read() {
+    on_stage(async |stage| {
+        let scene = Scene::queued(stage).await;
+        scene.stage.script.ask();
+        let began = Instant::now();
+        let mut reads = 0;
+        while began.elapsed() < Duration::from_secs(60) {
+            scene.stage.script.once(BackendCall::Get, Act::Fail);
+            assert_eq!(scene.get(3).await, Err(ErrorKind::Unavailable));
+            assert_eq!(scene.get(2).await, crate::old());
+            sleep(Duration::from_millis(10)).await;
+            reads += 1;
+        }
+        assert!(reads > 5000);
+        let (most, removes) = (60 * 2 + 10, scene.removes());
+        assert!(removes <= most, "twice a second at most: {removes}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_queued_many_times_is_owed_and_delivered_once() {
+    on_stage(async |stage| {
+        let scene = Scene::queued(stage).await;
+        for _ in 0..10 {
+            scene.queue([1, 1, 2]).await;
+        }
+        assert_eq!(scene.owed().await, 2);
+        scene.stage.script.reset();
+        let before = scene.removes();
+        sleep(SECOND).await;
+        scene.assert_delivered("once").await;
+        assert_eq!(scene.removes(), before + 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_keys_are_delivered_in_parts_and_an_attempt_ends_at_the_first_without_an_answer() {
+    on_stage(async |stage| {
+        let scene = Scene::new(stage, |builder| builder).await;
+        scene.stage.script.always(BackendCall::Remove, Act::Hang);
+        let keys = (1..=2500).map(|key| scene.users.key(&key));
+        assert_eq!(scene.engine.invalidate(keys).await, Invalidation::Queued);
+        assert_eq!(scene.owed().await, 2500);
+        let before = scene.removes();
+        // One attempt, after a second; the next comes two seconds after it was given up.
+        sleep(3 * SECOND).await;
+        assert_eq!(scene.removes(), before + 1);
+
+        scene.stage.script.reset();
+        sleep(2 * SECOND).await;
+        scene.assert_delivered("in parts").await;
+        assert_eq!(scene.removes(), before + 1 + 3, "a thousand at a time");
+        let told = |event: &Event| matches!(event, Event::QueuedInvalidations(_));
+        assert_eq!(scene.events.count(told), 1 + 3);
+        for left in [2500, 1500, 500, 0] {
+            assert_eq!(scene.events.of(Event::QueuedInvalidations(left)), 1);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_queued_while_an_attempt_is_on_its_way_is_not_settled_by_it() {
+    on_stage(async |stage| {
+        let scene = Scene::queued(stage).await;
+        // Answered long after it took effect.
+        let late = Act::AnswerLate(SECOND / 2);
+        scene.stage.script.once(BackendCall::Remove, late);
+        sleep(SECOND + SECOND / 4).await;
+        assert!(!scene.is_stored(1));
+        scene.stage.script.once(BackendCall::Remove, Act::Fail);
+        scene.queue([1]).await;
+        sleep(SECOND / 2).await;
+        assert_eq!(scene.owed().await, 1, "the later one is still owed");
+        sleep(2 * SECOND).await;
+        assert_empty(&scene.engine).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_is_owed_until_nothing_older_can_exist() {
+    on_stage(async |stage| {
+        let longest = Duration::from_secs(3600);
+        let scene = Scene::new(stage, |builder| builder.longest_ttl(longest)).await;
+        scene.stage.script.always(BackendCall::Remove, Act::Fail);
+        scene.queue([1]).await;
+        // A load that had just begun, its lease, and the TTL of what it stored.
+        let oldest = Duration::from_secs(30 + 3) + longest;
+        sleep(oldest - Duration::from_millis(1)).await;
+        assert_eq!(scene.get(1).await, Err(ErrorKind::Unavailable));
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(scene.get(1).await, Ok(Lookup::Miss), "to the moment");
+        sleep(BACKOFF.1).await;
+        assert_empty(&scene.engine).await;
+        assert_eq!(scene.events.of(Event::QueuedInvalidations(0)), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_store_is_asked_for_a_sign_of_life_only_while_something_is_owed() {
+    on_stage(async |stage| {
+        let scene = Scene::queued(stage).await;
+        let pings = |scene: &Scene| scene.stage.script.calls(BackendCall::Ping);
+        sleep(10 * SECOND + PULSE / 2).await;
+        assert_eq!(pings(&scene), 20, "twice a second");
+        scene.stage.script.reset();
+        assert_eq!(scene.users.invalidate(&1).await, Invalidation::Done);
+        sleep(60 * SECOND).await;
+        assert_eq!(pings(&scene), 20);
+        assert_empty(&scene.engine).await;
+    })
+    .await;
+}
