@@ -37,6 +37,7 @@ async fn nothing_old_is_seen(engines: u64) {
             seed,
             mutant: None,
             operations: OPERATIONS,
+            outages: false,
         })
         .await;
         assert_eq!(report.violations, Vec::<String>::new(), "seed {seed}");
@@ -59,19 +60,38 @@ async fn two_engines_never_answer_with_what_was_invalidated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_engine_never_answers_with_what_was_invalidated_while_its_store_is_out_now_and_then() {
+    for seed in SEEDS {
+        let report = run(Workload {
+            engines: 1,
+            seed,
+            mutant: None,
+            operations: OPERATIONS,
+            outages: true,
+        })
+        .await;
+        assert_eq!(report.violations, Vec::<String>::new(), "seed {seed}");
+        assert!(report.operations >= OPERATIONS);
+        assert!(report.fills >= 500 && report.queued >= 50, "{report:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_mutant_is_caught_within_20_000_operations() {
     for mutant in [
         Mutant::PlainSet,
         Mutant::JoinReadInFlight,
         Mutant::JoinAfterFill,
         Mutant::ShareRefusedFill,
+        Mutant::ReadQueued,
     ] {
         for seed in SEEDS {
             let report = run(Workload {
-                engines: 2,
+                engines: if mutant == Mutant::ReadQueued { 1 } else { 2 },
                 seed,
                 mutant: Some(mutant),
                 operations: CAUGHT_WITHIN,
+                outages: mutant == Mutant::ReadQueued,
             })
             .await;
             let is_caught = !report.violations.is_empty();

@@ -27,6 +27,7 @@ struct State {
     puts: Vec<PutTimes>,
     engines: u64,
     operations: usize,
+    queued: usize,
     violations: Vec<String>,
 }
 
@@ -67,6 +68,7 @@ impl Database {
             puts: Vec::new(),
             engines,
             operations: 0,
+            queued: 0,
             violations: Vec::new(),
         })))
     }
@@ -132,6 +134,16 @@ impl Database {
     /// How many operations have ended.
     pub(crate) fn operations(&self) -> usize {
         self.0.lock().operations
+    }
+
+    /// Counts an invalidation that was queued.
+    pub(crate) fn count_queued(&self) {
+        self.0.lock().queued += 1;
+    }
+
+    /// How many invalidations were queued.
+    pub(crate) fn queued(&self) -> usize {
+        self.0.lock().queued
     }
 
     pub(crate) fn is_violated(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use cache_core::{
-    BackendCall, Cache, Engine, ErrorKind, Invalidation, Lookup,
+    BackendCall, Cache, Engine, Error, ErrorKind, Invalidation, Lookup,
     codec::InProcess,
     testing::{Act, Mutant, Script, Scripted},
 };
@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     database::{Database, Floor, Removal, Row},
-    support::{Stage, assert_empty, on_stage},
+    support::{EVERY_CALL, Stage, assert_empty, on_stage},
 };
 
 /// One run.
@@ -26,6 +26,9 @@ pub(crate) struct Workload {
     pub(crate) seed: u64,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) operations: usize,
+    /// Whether the stores are out now and then. What is promised then is promised to the readers
+    /// of the same engine alone, so this is for one engine.
+    pub(crate) outages: bool,
 }
 
 /// What a run did and saw.
@@ -36,6 +39,8 @@ pub(crate) struct Report {
     pub(crate) violations: Vec<String>,
     pub(crate) fills: usize,
     pub(crate) removals: usize,
+    /// How many invalidations and puts were queued.
+    pub(crate) queued: usize,
 }
 
 const KEYS: u64 = 4;
@@ -55,6 +60,11 @@ const THINK: Duration = Duration::from_millis(40);
 const WRITE_THINK: Duration = Duration::from_millis(120);
 /// The hold of leases that run out while loads run.
 const SHORT_HOLD: Duration = Duration::from_millis(100);
+
+/// The longest time in which the store is out, or is not.
+const OUTAGE: Duration = Duration::from_secs(3);
+/// The longest pause between two attempts to deliver what is owed, and the attempt.
+const REST: Duration = Duration::from_secs(62);
 
 /// How long anything may take: two loads and two acquire phases take less.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
@@ -78,6 +88,10 @@ pub(crate) async fn run(workload: Workload) -> Report {
         }
         let mut actors = Vec::new();
         for process in &processes {
+            if workload.outages {
+                let weather = process.actor(READERS + WRITERS);
+                actors.push(spawn_local(weather.change_on()));
+            }
             for n in 0..READERS + WRITERS {
                 let actor = process.actor(n);
                 actors.push(spawn_local(async move {
@@ -101,6 +115,7 @@ pub(crate) async fn run(workload: Workload) -> Report {
             violations: database.violations(),
             fills: calls(BackendCall::Fill),
             removals: calls(BackendCall::Remove),
+            queued: database.queued(),
         }
     })
     .await
@@ -119,6 +134,9 @@ struct Process {
     operations: usize,
     /// Whether the run is over once something old was seen.
     stops_at_once: bool,
+    outages: bool,
+    /// What the store does besides taking its time.
+    weather: Script,
 }
 
 impl Process {
@@ -131,12 +149,10 @@ impl Process {
     ) -> Self {
         // Answers to what a load does take even longer: whoever may not join in the meantime
         // has the time to do so.
-        let slow = Script::default();
-        for call in [BackendCall::Acquire, BackendCall::Fill] {
-            slow.always(call, Act::AnswerLate(SLOW));
-        }
+        let weather = Script::default();
+        clear_up(&weather);
         let store = Scripted::new(stage.memory.clone(), script);
-        let store = Scripted::new(store, &slow);
+        let store = Scripted::new(store, &weather);
         // One shard: where a key belongs is random, and would make runs differ.
         let mut builder = stage.builder(store).shards(1);
         if (workload.seed + number) % 4 == 2 {
@@ -161,6 +177,8 @@ impl Process {
             seed: workload.seed * 100 + number,
             operations: workload.operations,
             stops_at_once: workload.mutant.is_some(),
+            outages: workload.outages,
+            weather,
         }
     }
 
@@ -172,8 +190,17 @@ impl Process {
     }
 
     async fn has_come_to_rest(&self) {
-        sleep(ENDS_WITHIN).await;
+        // What is owed to a store that only refused removals is tried again each minute.
+        sleep(if self.outages { REST } else { ENDS_WITHIN }).await;
         assert_empty(&self.engine).await;
+    }
+}
+
+/// The store takes its time with what a load does, and that is all.
+fn clear_up(weather: &Script) {
+    weather.reset();
+    for call in [BackendCall::Acquire, BackendCall::Fill] {
+        weather.always(call, Act::AnswerLate(SLOW));
     }
 }
 
@@ -210,6 +237,32 @@ impl Actor {
         key - key % engines + self.process.number
     }
 
+    /// Lets the store be out now and then, with some of its methods, until the run is over.
+    async fn change_on(mut self) {
+        let weather = self.process.weather.clone();
+        while !self.is_over() {
+            sleep(self.moment(OUTAGE)).await;
+            for call in EVERY_CALL {
+                let act = match self.rng.u32(0..8) {
+                    0 => Act::Fail,
+                    1 => Act::FailAfter,
+                    2 => Act::Hang,
+                    3 => Act::HangAfter,
+                    _ => continue,
+                };
+                weather.always(call, act);
+            }
+            sleep(self.moment(OUTAGE)).await;
+            clear_up(&weather);
+        }
+    }
+
+    /// Whether an error is one that an outage explains.
+    fn is_excused(&self, error: &Error) -> bool {
+        let kinds = [ErrorKind::Unavailable, ErrorKind::Overloaded];
+        self.process.outages && kinds.contains(&error.kind())
+    }
+
     async fn read_on(mut self) {
         while !self.is_over() {
             match self.rng.u32(0..100) {
@@ -230,7 +283,8 @@ impl Actor {
         match timeout(ENDS_WITHIN, load).await.unwrap() {
             Ok(row) => self.process.database.check(floor, row.as_deref()),
             Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Loader, "{error:?}");
+                let is_loaders = error.kind() == ErrorKind::Loader;
+                assert!(is_loaders || self.is_excused(&error), "{error:?}");
                 self.process.database.count();
             }
         }
@@ -249,8 +303,8 @@ impl Actor {
     async fn get(&mut self) {
         let key = self.key();
         let floor = self.process.database.floor(key);
-        let lookup = self.process.rows.get(&key).await.unwrap();
-        self.process.check(floor, &lookup);
+        let lookup = self.process.rows.get(&key).await;
+        self.check(floor, lookup);
     }
 
     async fn get_many(&mut self) {
@@ -258,7 +312,20 @@ impl Actor {
         let floors = keys.map(|key| self.process.database.floor(key));
         let lookups = self.process.rows.get_many(&keys).await;
         for (floor, lookup) in floors.into_iter().zip(lookups) {
-            self.process.check(floor, &lookup.unwrap());
+            self.check(floor, lookup);
+        }
+    }
+
+    fn check(&self, floor: Floor, lookup: Result<Lookup<Row>, Error>) {
+        let database = &self.process.database;
+        match lookup {
+            Ok(Lookup::Value(row)) => database.check(floor, Some(&row)),
+            Ok(Lookup::Absent) => database.check(floor, None),
+            Ok(Lookup::Miss) => database.count(),
+            Err(error) => {
+                assert!(self.is_excused(&error), "{error:?}");
+                database.count();
+            }
         }
     }
 
@@ -304,7 +371,12 @@ impl Actor {
         let version = database.commit(key, false);
         let called = Instant::now();
         let invalidation = self.process.rows.invalidate(&key).await;
-        assert_eq!(invalidation, Invalidation::Done);
+        if self.process.outages && invalidation == Invalidation::Queued {
+            database.count_queued();
+        } else {
+            assert_eq!(invalidation, Invalidation::Done);
+        }
+        // For the readers of this engine, what is queued is as good as what is done.
         database.removed(key, Removal { version, called });
     }
 
@@ -327,7 +399,10 @@ impl Actor {
             version,
             put: Some(put),
         };
-        self.process.rows.put(&key, row).await.unwrap();
+        match self.process.rows.put(&key, row).await {
+            Ok(_) => {}
+            Err(error) => assert!(self.is_excused(&error), "{error:?}"),
+        }
         database.put_returned(put);
         if database.is_of_one_engine() {
             database.removed(key, Removal { version, called });
@@ -338,19 +413,12 @@ impl Actor {
         let database = &self.process.database;
         let called = Instant::now();
         let versions: Vec<_> = (0..KEYS).map(|key| (key, database.version(key))).collect();
-        self.process.engine.clear().await.unwrap();
+        if let Err(error) = self.process.engine.clear().await {
+            assert!(self.is_excused(&error), "{error:?}");
+            return;
+        }
         for (key, version) in versions {
             database.removed(key, Removal { version, called });
-        }
-    }
-}
-
-impl Process {
-    fn check(&self, floor: Floor, lookup: &Lookup<Row>) {
-        match lookup {
-            Lookup::Value(row) => self.database.check(floor, Some(row)),
-            Lookup::Absent => self.database.check(floor, None),
-            Lookup::Miss => self.database.count(),
         }
     }
 }
