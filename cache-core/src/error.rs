@@ -17,9 +17,11 @@ pub enum ErrorKind {
     LoadTimeout,
     /// The loader asked, directly or through others, for the key it was loading.
     Recursive,
-    /// Too many callers are waiting already; nothing was done.
+    /// Too many callers are waiting already, or too many loads run while the backend does not answer;
+    /// nothing was done.
     Overloaded,
-    /// The backend did not answer, or not in time. The command may still take effect.
+    /// The backend did not answer, or not in time: the command may still take effect. Or the key is
+    /// not read, because its removal is not confirmed yet.
     Unavailable,
     /// The load vanished with its runtime, and nobody else had a loader left.
     Abandoned,

@@ -62,7 +62,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the backend did not answer,
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the backend did not answer, or is not asked
+    /// because the removal of the key is [queued](crate::Invalidation::Queued),
     /// [`NoRuntime`](crate::ErrorKind::NoRuntime) if it has to be awaited outside any tokio runtime with
     /// timers, [`InvalidInput`](crate::ErrorKind::InvalidInput) if the key is too long.
     ///
@@ -163,6 +164,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// for all who wait in this process, and its answer is not stored; see
     /// [`EngineBuilder::outage`](crate::EngineBuilder::outage). After a read that was not answered
     /// nothing else is asked of the backend: an outage costs a caller one of its deadlines at most.
+    /// A key whose removal is [queued](crate::Invalidation::Queued) is treated in the same way,
+    /// without asking the backend.
     ///
     /// # Cancel safety
     ///
