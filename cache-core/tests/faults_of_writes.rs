@@ -171,8 +171,6 @@ async fn an_invalidation_is_done_or_queued_and_then_delivered() {
             settle().await;
             assert_eq!(engine.census().await.owed, 0, "{case}");
             assert_eq!(stored(&stage).await, None, "{case}");
-            // The task that delivers looks once more whether anything is owed.
-            sleep(BACKOFF.0).await;
             assert_empty(&engine).await;
             assert_loadable(&stage, &engine, &users, &case).await;
         })

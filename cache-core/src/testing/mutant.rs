@@ -14,4 +14,7 @@ pub enum Mutant {
     ShareRefusedFill,
     /// A key is read although its removal is queued.
     ReadQueued,
+    /// Whether the removal of a key is queued is looked at some time before the mark of an
+    /// `acquire`, and not after it.
+    LookBeforeMark,
 }

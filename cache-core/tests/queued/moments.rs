@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use cache_core::{Acquire, Backend, BackendCall, Lookup, testing::Act};
+use cache_core::{
+    Acquire, Backend, BackendCall, EngineBuilder, Lookup,
+    testing::{Act, Mutant},
+};
 use tokio::{sync::Semaphore, time::sleep};
 
 use crate::{
@@ -45,6 +48,38 @@ async fn an_entry_that_was_asked_for_before_is_not_given_to_who_comes_after() {
         assert!(scene.is_stored(1), "the old entry is there");
     })
     .await;
+}
+
+/// Whether a caller who came after the key was queued is given the old entry, which another put
+/// when the flight had just begun.
+async fn is_given_old(mutant: Option<Mutant>) -> bool {
+    on_stage(async |stage| {
+        let set = |builder: EngineBuilder| match mutant {
+            Some(mutant) => builder.mutant(mutant),
+            None => builder,
+        };
+        let scene = Scene::new(stage, set).await;
+        scene.stage.script.always(BackendCall::Remove, Act::Fail);
+        let before = caller(&scene.users, 3, Loads::default().value("new", LOAD));
+        settle().await;
+        let other = crate::users(&scene.stage.engine());
+        other.put(&3, "old".to_owned()).await.unwrap();
+        scene.queue([3]).await;
+        let after = caller(&scene.users, 3, Loads::default().value("new", LOAD));
+        before.await.unwrap().unwrap();
+        text(after.await.unwrap()) == "old"
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_a_flight_is_about_to_ask_is_given_nothing_old() {
+    assert!(!is_given_old(None).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_look_before_the_mark_they_are() {
+    assert!(is_given_old(Some(Mutant::LookBeforeMark)).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,9 @@ use crate::{
     flight::Mark,
 };
 
+#[cfg(feature = "testing")]
+use crate::testing::Mutant;
+
 /// The first and the longest pause between two attempts to get a lease that another holds.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(32));
 
@@ -43,6 +46,11 @@ impl Driver {
             // may be at this very moment, finds it queued here.
             if let Some(error) = self.core.bypass(self.key.as_bytes()) {
                 return Approach::Outage(Outage::of_key(error));
+            }
+            #[cfg(feature = "testing")]
+            if self.core.config.rules.mutant == Some(Mutant::LookBeforeMark) {
+                sleep(BACKOFF.0).await;
+                self.post(Mark::Acquire);
             }
             match self.acquire().await {
                 Ok(Acquire::Granted(lease)) => return Approach::Load(Some(lease)),
