@@ -146,7 +146,7 @@ impl BreakerState {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",
-            Self::HalfOpen => "half open",
+            Self::HalfOpen => "half_open",
         }
     }
 }
@@ -218,6 +218,24 @@ mod tests {
             outcome,
             took: Duration::ZERO,
         }
+    }
+
+    #[test]
+    fn states_and_levels_have_stable_names() {
+        let states = [
+            BreakerState::Closed,
+            BreakerState::Open,
+            BreakerState::HalfOpen,
+        ];
+        let names = states.map(BreakerState::as_str);
+        assert_eq!(names, ["closed", "open", "half_open"]);
+        let levels = [
+            Guarantee::Strict,
+            Guarantee::StrictUntilFailover,
+            Guarantee::Unfenced,
+        ];
+        let names = levels.map(Guarantee::as_str);
+        assert_eq!(names, ["strict", "strict until failover", "unfenced"]);
     }
 
     #[test]
