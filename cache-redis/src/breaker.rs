@@ -29,7 +29,7 @@ const IN_A_ROW: u32 = 5;
 
 /// A window of the failure rate, and from how many commands on it says something.
 const WINDOW: Duration = Duration::from_secs(1);
-const ENOUGH: u32 = 20;
+const ENOUGH: u64 = 20;
 
 /// How a command failed. One that was answered, be it with an error about this command alone,
 /// has not.
@@ -56,7 +56,9 @@ pub(crate) struct Breaker {
     /// For how long it opens next.
     open_for: Duration,
     failures_in_a_row: u32,
-    /// Commands and failures of this window and of the one before.
+    /// How many commands were answered until the last failure.
+    answers: u64,
+    /// Answers and failures of this window and of the one before.
     windows: [Window; 2],
     window_ends: Instant,
 }
@@ -70,8 +72,8 @@ enum State {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
-    commands: u32,
-    failures: u32,
+    answers: u64,
+    failures: u64,
 }
 
 impl Breaker {
@@ -80,28 +82,32 @@ impl Breaker {
             state: State::Closed,
             open_for: OPEN_FOR.0,
             failures_in_a_row: 0,
+            answers: 0,
             windows: [Window::default(); 2],
             window_ends: now + WINDOW,
         }
     }
 
-    /// Takes note of a command that was answered. It is on the way of every hit, so it does not
-    /// look at the time: that is for the next failure to do.
-    pub(crate) fn answered(&mut self) {
-        let commands = &mut self.windows[0].commands;
-        *commands = commands.saturating_add(1);
-        self.failures_in_a_row = 0;
-    }
-
-    /// Takes note of a command that was not answered.
+    /// Takes note of a command that failed. `answers` is how many were answered, ever: those are
+    /// many, and none of them is to wait for a lock or look at the time.
     ///
     /// While it is not closed, what fails was sent before and says nothing new.
-    pub(crate) fn failed(&mut self, failure: Failure, now: Instant) -> Option<Change> {
+    pub(crate) fn failed(
+        &mut self,
+        failure: Failure,
+        answers: u64,
+        now: Instant,
+    ) -> Option<Change> {
+        let answered = answers.saturating_sub(self.answers);
+        self.answers = answers;
         if self.state != State::Closed {
             return None;
         }
+        if answered > 0 {
+            self.failures_in_a_row = 0;
+            self.windows[0].answers += answered;
+        }
         self.turn_windows(now);
-        self.windows[0].commands = self.windows[0].commands.saturating_add(1);
         self.windows[0].failures += 1;
         self.failures_in_a_row += 1;
         let trips =
@@ -134,7 +140,10 @@ impl Breaker {
             return None;
         }
         if is_well {
-            *self = Self::new(now);
+            *self = Self {
+                answers: self.answers,
+                ..Self::new(now)
+            };
             return Some(Change::Closed);
         }
         self.open_for = (self.open_for * 2).min(OPEN_FOR.1);
@@ -149,8 +158,9 @@ impl Breaker {
 
     fn fails_often(&self) -> bool {
         let [new, old] = self.windows;
-        let commands = new.commands.saturating_add(old.commands);
-        commands >= ENOUGH && new.failures + old.failures >= commands / 2
+        let failures = new.failures + old.failures;
+        let commands = new.answers + old.answers + failures;
+        commands >= ENOUGH && 2 * failures >= commands
     }
 
     fn turn_windows(&mut self, now: Instant) {
@@ -176,48 +186,77 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    /// A breaker, and how many commands were answered.
+    struct Node {
+        breaker: Breaker,
+        answers: u64,
+    }
+
+    impl Node {
+        fn new(now: Instant) -> Self {
+            Self {
+                breaker: Breaker::new(now),
+                answers: 0,
+            }
+        }
+
+        fn fails(&mut self, failure: Failure, now: Instant) -> Option<Change> {
+            self.breaker.failed(failure, self.answers, now)
+        }
+
+        /// So many failures in a row, none of which may open it.
+        fn fails_harmlessly(&mut self, times: u32, now: Instant) {
+            for _ in 0..times {
+                assert_eq!(self.fails(Failure::Failed, now), None);
+            }
+        }
+
+        /// An answer and a failure in turns, until it opens.
+        fn alternates(&mut self, rounds: u32, now: Instant) -> Option<Change> {
+            (0..rounds).find_map(|_| {
+                self.answers += 1;
+                self.fails(Failure::Failed, now)
+            })
+        }
+    }
+
     #[test]
     fn a_hung_node_opens_it_at_once_and_a_failure_does_not() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(now);
-        assert_eq!(breaker.failed(Failure::Failed, now), None);
-        assert_eq!(breaker.failed(Failure::Hung, now), Some(Change::Opened));
-        assert_eq!(
-            breaker.failed(Failure::Hung, now),
-            None,
-            "it is open already"
-        );
+        let mut node = Node::new(now);
+        node.fails_harmlessly(1, now);
+        assert_eq!(node.fails(Failure::Hung, now), Some(Change::Opened));
+        assert_eq!(node.fails(Failure::Hung, now), None, "it is open already");
     }
 
     #[test]
     fn five_failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(now);
-        for _ in 0..4 {
-            assert_eq!(breaker.failed(Failure::Failed, now), None);
-        }
-        breaker.answered();
-        for _ in 0..4 {
-            assert_eq!(breaker.failed(Failure::Failed, now), None);
-        }
-        assert_eq!(breaker.failed(Failure::Failed, now), Some(Change::Opened));
-    }
-
-    /// Records `rounds` of an answer and a failure, each at `at`.
-    fn alternate(breaker: &mut Breaker, rounds: u32, at: Instant) -> Option<Change> {
-        (0..rounds).find_map(|_| {
-            breaker.answered();
-            breaker.failed(Failure::Failed, at)
-        })
+        let mut node = Node::new(now);
+        node.fails_harmlessly(4, now);
+        node.answers += 1;
+        node.fails_harmlessly(4, now);
+        assert_eq!(node.fails(Failure::Failed, now), Some(Change::Opened));
     }
 
     #[test]
     fn half_of_twenty_failing_opens_it_and_half_of_nineteen_does_not() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(now);
-        assert_eq!(alternate(&mut breaker, 9, now), None, "eighteen");
-        breaker.answered();
-        assert_eq!(breaker.failed(Failure::Failed, now), Some(Change::Opened));
+        let mut node = Node::new(now);
+        assert_eq!(node.alternates(9, now), None, "eighteen");
+        node.answers += 1;
+        assert_eq!(node.fails(Failure::Failed, now), Some(Change::Opened));
+    }
+
+    #[test]
+    fn less_than_half_of_many_failing_does_not_open_it() {
+        let now = Instant::now();
+        let mut node = Node::new(now);
+        node.answers += 1;
+        for _ in 0..100 {
+            assert_eq!(node.alternates(1, now), None);
+            node.answers += 1;
+        }
     }
 
     #[test]
@@ -228,18 +267,29 @@ mod tests {
             (ms(1_999), Some(Change::Opened)),
             (ms(2_000), None),
         ] {
-            let mut breaker = Breaker::new(now);
-            assert_eq!(alternate(&mut breaker, 9, now), None);
-            assert_eq!(alternate(&mut breaker, 1, now + later), change, "{later:?}");
+            let mut node = Node::new(now);
+            assert_eq!(node.alternates(9, now), None);
+            assert_eq!(node.alternates(1, now + later), change, "{later:?}");
         }
+    }
+
+    #[test]
+    fn what_was_answered_an_hour_ago_does_not_weigh_up_failures_of_now() {
+        let now = Instant::now();
+        let mut node = Node::new(now);
+        node.answers += 1_000_000;
+        let later = now + Duration::from_secs(3600);
+        assert_eq!(node.alternates(9, later), None);
+        assert_eq!(node.alternates(2, later), Some(Change::Opened));
     }
 
     #[test]
     fn it_opens_for_twice_as_long_after_each_failed_probe_up_to_a_second() {
         let mut now = Instant::now();
-        let mut breaker = Breaker::new(now);
-        assert_eq!(breaker.probe_due(), None);
-        breaker.failed(Failure::Hung, now);
+        let mut node = Node::new(now);
+        assert_eq!(node.breaker.probe_due(), None);
+        node.fails(Failure::Hung, now);
+        let mut breaker = node.breaker;
         for open_for in [200, 400, 800, 1_000, 1_000].map(ms) {
             assert_eq!(breaker.probe_due(), Some(now + open_for));
             assert_eq!(breaker.begin_probe(now + open_for - ms(1)), None);
@@ -253,15 +303,15 @@ mod tests {
     #[test]
     fn a_probe_that_is_answered_closes_it_and_forgets_everything() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(now);
-        breaker.failed(Failure::Hung, now);
-        breaker.probed(false, now);
-        assert_eq!(breaker.probed(true, now), Some(Change::Closed));
-        assert_eq!(breaker.probed(true, now), None);
-        for _ in 0..4 {
-            assert_eq!(breaker.failed(Failure::Failed, now), None);
-        }
-        assert_eq!(breaker.failed(Failure::Failed, now), Some(Change::Opened));
-        assert_eq!(breaker.probe_due(), Some(now + OPEN_FOR.0), "as at first");
+        let mut node = Node::new(now);
+        node.answers = 7;
+        node.fails(Failure::Hung, now);
+        node.breaker.probed(false, now);
+        assert_eq!(node.breaker.probed(true, now), Some(Change::Closed));
+        assert_eq!(node.breaker.probed(true, now), None);
+        node.fails_harmlessly(4, now);
+        assert_eq!(node.fails(Failure::Failed, now), Some(Change::Opened));
+        let due = node.breaker.probe_due();
+        assert_eq!(due, Some(now + OPEN_FOR.0), "as at first");
     }
 }

@@ -192,13 +192,9 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
                 self.count_found(found.is_some());
                 Ok(found)
             }
-            Ok(Known::Elsewhere(key, at)) => {
-                let loader = call::erase(&self.values, loader);
-                Box::pin(self.ask_or_fly(key, at, loader)).await
-            }
+            Ok(Known::Elsewhere(key, at)) => Box::pin(self.ask_or_fly(key, at, loader)).await,
             // The flight looks again whether the key may be read.
             Ok(Known::Bypassed(key, _)) => {
-                let loader = call::erase(&self.values, loader);
                 Box::pin(self.ask_or_fly(key, Where::Nowhere, loader)).await
             }
             Err(error) => {
@@ -249,12 +245,18 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     }
 
     /// The way of a miss: first the store, then the key's flight.
-    async fn ask_or_fly(
+    async fn ask_or_fly<F, Fut, L, E>(
         &self,
         key: Key,
         at: Where,
-        loader: Box<dyn actor::Loader>,
-    ) -> Result<Option<Arc<V>>, Error> {
+        loader: F,
+    ) -> Result<Option<Arc<V>>, Error>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<L, E>> + Send + 'static,
+        L: Into<Load<V>>,
+        E: Into<BoxError>,
+    {
         let mut outage = None;
         if at == Where::Store {
             let answer = self.ask(&key).await;
@@ -272,6 +274,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
                 Ok(None) | Err(_) => {}
             }
         }
+        // Not before: a hit of the store needs no loader.
+        let loader = call::erase(&self.values, loader);
         call::fly(&self.engine, &self.values, &key, loader, outage).await
     }
 

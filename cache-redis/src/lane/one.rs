@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,8 +19,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::reads::{self, Read};
-use crate::{breaker::Failure, error::Fault};
+use super::{
+    reads::{self, Read},
+    set::Failed,
+};
+use crate::error::Fault;
 
 /// So many timeouts in a row, and the lane is replaced: the driver never notices a server that
 /// hangs while its sockets look alive.
@@ -35,19 +38,7 @@ pub(crate) struct Lane {
     pub(super) reads: mpsc::Sender<Read>,
     gatherer: Mutex<Option<AbortHandle>>,
     in_flight: AtomicUsize,
-    /// How many commands were answered, by whatever.
-    answers: AtomicU64,
     timeouts_in_a_row: AtomicU32,
-}
-
-/// What became of a command on a lane.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) reply: Result<Value, (Fault, Option<RedisError>)>,
-    /// What is wrong with the node, if anything.
-    pub(super) failure: Option<Failure>,
-    /// Whether the lane is to be replaced.
-    pub(super) is_lost: bool,
 }
 
 impl Lane {
@@ -60,7 +51,6 @@ impl Lane {
             reads,
             gatherer: Mutex::new(None),
             in_flight: AtomicUsize::new(0),
-            answers: AtomicU64::new(0),
             timeouts_in_a_row: AtomicU32::new(0),
         };
         (Arc::new(lane), waiting)
@@ -83,60 +73,26 @@ impl Lane {
     }
 
     /// Sends a command and waits for its answer, until `deadline` at most.
-    pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Outcome {
-        let answers = self.answers.load(Ordering::Relaxed);
+    pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, Failed> {
         let mut connection = self.connection.clone();
-        let reply = timeout_at(deadline, connection.send_packed_command(command)).await;
-        let reply = match reply {
-            Ok(Ok(Value::ServerError(error))) => Err(RedisError::from(error)),
-            Ok(reply) => reply,
-            Err(_elapsed) => {
-                let is_silent = self.answers.load(Ordering::Relaxed) == answers;
-                return self.timed_out(is_silent);
-            }
-        };
-        match reply {
-            Ok(value) => {
-                self.answered();
-                Outcome {
-                    reply: Ok(value),
-                    failure: None,
-                    is_lost: false,
-                }
-            }
-            Err(error) => {
-                let fault = Fault::of(&error);
-                if fault != Fault::Broken {
-                    self.answered();
-                }
-                Outcome {
-                    reply: Err((fault, Some(error))),
-                    failure: fault.failure(),
-                    is_lost: fault.replaces_lane(),
-                }
-            }
+        match timeout_at(deadline, connection.send_packed_command(command)).await {
+            Ok(Ok(Value::ServerError(error))) => Err(Failed::from(RedisError::from(error))),
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(Failed::from(error)),
+            Err(_elapsed) => Err(Failed::from(Fault::TimedOut)),
         }
     }
 
-    fn answered(&self) {
-        self.answers.fetch_add(1, Ordering::Relaxed);
+    /// Takes note of an answer, whatever it was.
+    pub(super) fn answered(&self) {
         if self.timeouts_in_a_row.load(Ordering::Relaxed) != 0 {
             self.timeouts_in_a_row.store(0, Ordering::Relaxed);
         }
     }
 
-    /// What a timeout means: for the node, if nothing at all came back meanwhile, that it hangs.
-    fn timed_out(&self, is_silent: bool) -> Outcome {
-        let in_a_row = self.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-        Outcome {
-            reply: Err((Fault::TimedOut, None)),
-            failure: if is_silent {
-                Some(Failure::Hung)
-            } else {
-                Fault::TimedOut.failure()
-            },
-            is_lost: in_a_row >= TIMEOUTS_IN_A_ROW,
-        }
+    /// Takes note of a timeout; whether it is one too many.
+    pub(super) fn timed_out(&self) -> bool {
+        self.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= TIMEOUTS_IN_A_ROW
     }
 
     /// Gives the lane's place in the pool back, and fails at once what waits in its queue. What is

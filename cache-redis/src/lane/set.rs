@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -29,7 +29,7 @@ use super::{
     reads::{self, Read},
 };
 use crate::{
-    breaker::{Breaker, Change},
+    breaker::{Breaker, Change, Failure},
     checkup::Checkup,
     connect::{ConnectError, Connector},
     error::Fault,
@@ -49,6 +49,15 @@ pub(crate) struct Failed {
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Self {
         Self { fault, cause: None }
+    }
+}
+
+impl From<RedisError> for Failed {
+    fn from(error: RedisError) -> Self {
+        Self {
+            fault: Fault::of(&error),
+            cause: Some(error),
+        }
     }
 }
 
@@ -99,6 +108,8 @@ pub(crate) struct Shared {
     pub(super) connector: Connector,
     pub(super) journal: Mutex<Journal>,
     pub(super) checkup: ArcSwapOption<Checkup>,
+    /// How many commands were answered, by any lane.
+    answers: AtomicU64,
     breaker: Mutex<Breaker>,
     /// Whether the breaker turns callers away: what they look at.
     is_open: AtomicBool,
@@ -130,6 +141,7 @@ impl LaneSet {
             connector,
             journal: Mutex::default(),
             checkup: ArcSwapOption::empty(),
+            answers: AtomicU64::new(0),
             breaker: Mutex::new(Breaker::new(Instant::now())),
             is_open: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
@@ -262,21 +274,39 @@ impl Shared {
         deadline: Instant,
     ) -> Result<Value, Failed> {
         let in_flight = Lane::enter(&**lane);
-        let outcome = lane.send(command, deadline).await;
+        let answers = self.answers.load(Ordering::Relaxed);
+        let reply = lane.send(command, deadline).await;
         drop(in_flight);
-        match outcome.failure {
-            None => self.breaker.lock().answered(),
-            Some(failure) => {
-                let change = self.breaker.lock().failed(failure, Instant::now());
-                self.changed(change);
-            }
+        match &reply {
+            Ok(_) => self.answered(lane),
+            Err(failed) => self.failed(lane, failed.fault, answers),
         }
-        if outcome.is_lost {
+        reply
+    }
+
+    fn answered(&self, lane: &Lane) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        lane.answered();
+    }
+
+    /// Takes note of a command that failed, before which so many were answered.
+    fn failed(&self, lane: &Arc<Lane>, fault: Fault, answers_before: u64) {
+        let is_lost = match fault {
+            Fault::TimedOut => lane.timed_out(),
+            fault => fault.replaces_lane(),
+        };
+        let answers = self.answers.load(Ordering::Relaxed);
+        let failure = match fault.failure() {
+            Some(_) if fault == Fault::TimedOut && answers == answers_before => Failure::Hung,
+            Some(failure) => failure,
+            // The node is well; it refused this one command.
+            None => return self.answered(lane),
+        };
+        let change = self.breaker.lock().failed(failure, answers, Instant::now());
+        self.changed(change);
+        if is_lost {
             self.retire(lane);
         }
-        outcome
-            .reply
-            .map_err(|(fault, cause)| Failed { fault, cause })
     }
 
     /// Begins a probe if one is due; else says when to look again.
