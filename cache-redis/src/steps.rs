@@ -59,6 +59,16 @@ pub(crate) fn removal(keys: &[Key]) -> Cmd {
     command
 }
 
+/// A command that runs the script which `script` names or is.
+fn invocation(name: &str, script: &str, keys: &[&[u8]], arguments: &[&[u8]]) -> Cmd {
+    let mut command = Cmd::new();
+    command.arg(name).arg(script).arg(keys.len());
+    for part in keys.iter().chain(arguments) {
+        command.arg(*part);
+    }
+    command
+}
+
 /// Runs `step`, by its digest if the server knows it.
 ///
 /// An answer that it does not is proof that it did not run, so that it may be sent once more,
@@ -71,18 +81,10 @@ async fn run(
     arguments: &[&[u8]],
     deadline: Instant,
 ) -> Result<Value, Failed> {
-    let invocation = |name: &str, script: &str| {
-        let mut command = Cmd::new();
-        command.arg(name).arg(script).arg(keys.len());
-        for part in keys.iter().chain(arguments) {
-            command.arg(*part);
-        }
-        command
-    };
-    let by_digest = invocation("EVALSHA", &step.digest);
+    let by_digest = invocation("EVALSHA", &step.digest, keys, arguments);
     match set.call(lane, &by_digest, deadline).await {
         Err(failed) if failed.fault == Fault::NoScript => {
-            let by_source = invocation("EVAL", step.source);
+            let by_source = invocation("EVAL", step.source, keys, arguments);
             set.call(lane, &by_source, deadline).await
         }
         answer => answer,
@@ -127,7 +129,7 @@ impl Drop for Asked<'_> {
         let (set, lane) = (Arc::clone(self.set), Arc::clone(&self.lane));
         let (key, lease) = (self.key.clone(), self.lease);
         let runtime = set.runtime().clone();
-        runtime.spawn(async move { release_on(&set, &lane, &key, lease).await });
+        runtime.spawn(async move { give_back(&set, &lane, &key, lease).await });
     }
 }
 
@@ -261,26 +263,30 @@ pub(crate) async fn extend(
 }
 
 pub(crate) async fn release(set: &LaneSet, key: &Key, lease: Lease) -> Result<(), Error> {
-    Ok(release_on(set, &set.lane()?, key, lease).await?)
-}
-
-async fn release_on(
-    set: &LaneSet,
-    lane: &Arc<Lane>,
-    key: &Key,
-    lease: Lease,
-) -> Result<(), Failed> {
     let deadline = Instant::now() + set.deadlines().write;
     run(
         set,
-        lane,
+        &set.lane()?,
         &scripts::RELEASE,
         &[&lease_key(key.as_bytes())],
         &[token::text(lease).as_bytes()],
         deadline,
     )
-    .await
-    .map(drop)
+    .await?;
+    Ok(())
+}
+
+/// Releases by one command whose answer nobody needs: a server that hangs may answer it when this
+/// has long been given up, and could not be told a script then that it does not know.
+async fn give_back(set: &LaneSet, lane: &Arc<Lane>, key: &Key, lease: Lease) -> Result<(), Failed> {
+    let deadline = Instant::now() + set.deadlines().write;
+    let release = invocation(
+        "EVAL",
+        scripts::RELEASE.source,
+        &[&lease_key(key.as_bytes())],
+        &[token::text(lease).as_bytes()],
+    );
+    set.call(lane, &release, deadline).await.map(drop)
 }
 
 /// Removes `keys`, atomically.
