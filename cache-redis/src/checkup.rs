@@ -133,16 +133,16 @@ impl Checkup {
                 next().and_then(|value| Ok(HashMap::<String, String>::from_redis_value(value)?));
             settings.extend(answer.unwrap_or_default());
         }
-        if let Err(error) = next()
-            && Fault::of(&error) == Fault::NotReady
-        {
-            return Err(Unusable::Loading);
-        }
         if info.is("role", "slave") || role.is_ok_and(|role| first_word(&role) == "slave") {
             return Err(Unusable::Replica);
         }
+        // Before what a cluster without slots answers to a read, which is that it is not ready.
         if info.is("redis_mode", "cluster") {
             return Err(Unusable::Cluster);
+        }
+        // Two are asked, since a user may be denied one of them, which is found out earlier.
+        if is_not_ready(&next()) || is_not_ready(&script) {
+            return Err(Unusable::Loading);
         }
         let runs_scripts = script.is_ok();
         Ok(Self {
@@ -247,6 +247,12 @@ impl Info {
             .and_then(|value| value.parse().ok())
             .unwrap_or(0)
     }
+}
+
+/// Whether it was refused for now, whoever asks.
+fn is_not_ready(answer: &RedisResult<Value>) -> bool {
+    let error = answer.as_ref().err();
+    error.is_some_and(|error| Fault::of(error) == Fault::NotReady)
 }
 
 /// The first word of `ROLE`.
@@ -373,9 +379,20 @@ mod tests {
                 refused("LOADING Redis is loading the dataset"),
                 Unusable::Loading,
             ),
+            // To a user who may not read the empty key, that is all that says so.
+            (2, refused("LOADING Redis is loading"), Unusable::Loading),
+            (2, refused("BUSY Redis is busy"), Unusable::Loading),
         ] {
             assert_eq!(with(place, answer), Err(unusable));
         }
+    }
+
+    #[test]
+    fn a_cluster_without_slots_is_one_though_it_is_not_ready_either() {
+        let mut answers = good();
+        answers[1] = text(&INFO.replace("standalone", "cluster"));
+        answers[7] = refused("CLUSTERDOWN Hash slot not served");
+        assert_eq!(Checkup::from_answers(answers), Err(Unusable::Cluster));
     }
 
     #[test]
