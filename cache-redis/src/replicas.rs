@@ -2,16 +2,20 @@
 //!
 //! `WAIT` counts the replicas that acknowledged what *its own connection* wrote, and blocks that
 //! connection meanwhile. So the removal and its `WAIT` go together over a connection that is taken
-//! from the pool for them alone.
+//! from the pool for them alone. From Redis 7.2 on it counts from the connection's last command
+//! that changed something, so the removal is to be one that always does: else a removal that is
+//! repeated would wait for nothing.
 
 use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, Key};
-use redis::{RedisError, pipe};
+use deadpool_redis::Connection;
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value, pipe};
 use tokio::time::timeout;
 
 use crate::{
     error::Fault,
+    key::lease_key,
     lane::LaneSet,
     steps::{millis, removal},
 };
@@ -34,30 +38,66 @@ pub(crate) async fn remove(set: &LaneSet, keys: &[Key], replicas: Replicas) -> R
     let Ok(pooled) = set.pool().get().await else {
         return Err(Fault::Away.error());
     };
-    // Taken out of the pool until it is known to be in order: a `WAIT` that was given up would
-    // block who has it next.
-    let mut connection = pooled;
+    let mut waiting = Waiting(Some(pooled));
+    let Some(connection) = &mut waiting.0 else {
+        return Err(Fault::Away.error());
+    };
     let mut commands = pipe();
-    commands.add_command(removal(keys)).ignore();
+    commands.ignore_errors();
+    for key in keys.iter().take(1) {
+        commands.add_command(something_to_remove(key));
+    }
+    commands.add_command(removal(keys));
     commands
         .cmd("WAIT")
         .arg(replicas.count)
         .arg(millis(replicas.patience));
     let deadline = set.deadlines().write + replicas.patience;
-    let asked = timeout(deadline, commands.query_async::<(u32,)>(&mut connection)).await;
-    let answer = match asked {
-        Ok(Ok((acknowledged,))) if acknowledged >= replicas.count => return Ok(()),
-        Ok(Ok(_)) => {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "fewer replicas than `wait_for_replicas` acknowledged the removal in time",
-            ));
-        }
-        Ok(Err(error)) => failed(&error),
-        Err(_elapsed) => Fault::TimedOut.error(),
+    let asked = timeout(deadline, commands.query_async(connection)).await;
+    let answers: Vec<RedisResult<Value>> = match asked {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(error)) => return Err(failed(&error)),
+        Err(_elapsed) => return Err(Fault::TimedOut.error()),
     };
-    drop(deadpool_redis::Connection::take(connection));
-    Err(answer)
+    let acknowledged = acknowledged(answers).map_err(|error| failed(&error))?;
+    // It answered, so the next one may have it.
+    drop(waiting.0.take());
+    if acknowledged < replicas.count {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "fewer replicas than `wait_for_replicas` acknowledged the removal in time",
+        ));
+    }
+    Ok(())
+}
+
+/// Makes a lease for the removal to end. No server without memory does that, but then nothing new
+/// is stored either.
+fn something_to_remove(key: &Key) -> Cmd {
+    let mut command = Cmd::new();
+    command.arg("SET").arg(lease_key(key.as_bytes()));
+    command.arg("removed").arg("PX").arg(100);
+    command
+}
+
+/// How many replicas acknowledged, if the removal itself went well.
+fn acknowledged(answers: Vec<RedisResult<Value>>) -> RedisResult<u32> {
+    let mut answers = answers.into_iter().skip(1);
+    let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
+    next()?;
+    Ok(u32::from_redis_value(next()?)?)
+}
+
+/// A connection that may be blocked in a `WAIT`. Unless it is known to be in order it does not go
+/// back into the pool, where it would hold up who has it next: also if its caller has left.
+struct Waiting(Option<Connection>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(Connection::take(connection));
+        }
+    }
 }
 
 fn failed(error: &RedisError) -> Error {
