@@ -35,6 +35,9 @@ pub(super) async fn keep(set: Arc<Shared>, slot: usize) {
         }
         match open(&set, slot, was_open).await {
             Ok(()) => {
+                if was_open {
+                    look_after(&set, slot).await;
+                }
                 if is_quiet {
                     info!("connected to redis again");
                 }
@@ -52,6 +55,18 @@ pub(super) async fn keep(set: Arc<Shared>, slot: usize) {
                 }
                 wait(&mut pause).await;
             }
+        }
+    }
+}
+
+/// Asks the other lanes for a sign of life: whatever broke one may have broken them, and a lane that
+/// is idle would let a caller find that out.
+async fn look_after(set: &Arc<Shared>, replaced: usize) {
+    for lane in &set.lanes {
+        if let Some(lane) = lane.load_full()
+            && lane.slot != replaced
+        {
+            ping(set, &lane).await;
         }
     }
 }
@@ -113,7 +128,10 @@ pub(super) async fn probe(set: Arc<Shared>) {
     loop {
         match set.begin_probe() {
             Ok(()) => {
-                let is_well = ping(&set).await;
+                let is_well = match set.any_lane() {
+                    Some(lane) => ping(&set, &lane).await,
+                    None => false,
+                };
                 set.probed(is_well);
             }
             // Opened anew meanwhile, after a lane that was put in had closed it, it is due sooner.
@@ -126,12 +144,9 @@ pub(super) async fn probe(set: Arc<Shared>) {
     }
 }
 
-async fn ping(set: &Arc<Shared>) -> bool {
-    let Some(lane) = set.any_lane() else {
-        return false;
-    };
+async fn ping(set: &Shared, lane: &Arc<Lane>) -> bool {
     let mut command = Cmd::new();
     command.arg("PING");
     let deadline = Instant::now() + set.deadlines.read;
-    set.call(&lane, &command, deadline).await.is_ok()
+    set.call(lane, &command, deadline).await.is_ok()
 }
