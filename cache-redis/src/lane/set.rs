@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use redis::{Cmd, RedisError, Value};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, oneshot},
+    sync::{Notify, mpsc::error::TrySendError, oneshot},
     task::AbortHandle,
     time::Instant,
 };
@@ -213,7 +213,10 @@ impl LaneSet {
         let (reply, answer) = oneshot::channel();
         let (key, asked) = (key.clone(), Instant::now());
         let read = Read { key, asked, reply };
-        lane.reads.try_send(read).map_err(|_full| Fault::Crowded)?;
+        lane.reads.try_send(read).map_err(|refused| match refused {
+            TrySendError::Full(_) => Fault::Crowded,
+            TrySendError::Closed(_) => Fault::Broken,
+        })?;
         Ok(Reading::Gathered(Gathered { answer, in_flight }))
     }
 
