@@ -83,6 +83,15 @@ impl ConnectError {
             let problem = "the server is older than Redis 6";
             return Self::setting("host", problem);
         }
+        if error.is_io_error() && is_about_certificates(&error.to_string()) {
+            return Self::Setting {
+                setting: "tls",
+                problem: "the certificates do not fit: `ca_file` is to hold the authority that \
+                          signed the server's, made out to this `host`, and `cert_file` and \
+                          `key_file` what the server trusts, if it asks",
+                source: Some(cause.into()),
+            };
+        }
         match (error.kind(), Fault::of(error)) {
             (_, Fault::TimedOut) => Self::TimedOut,
             (RedisKind::AuthenticationFailed, _) | (_, Fault::Denied | Fault::LoggedOut) => {
@@ -105,6 +114,14 @@ impl ConnectError {
             }
         }
     }
+}
+
+/// Whether an error of a connection is one of TLS about who the other side is. The driver hands on
+/// the words of rustls, and nothing else of it.
+fn is_about_certificates(text: &str) -> bool {
+    ["certificate", "Certificate", "UnknownCA"]
+        .iter()
+        .any(|word| text.contains(word))
 }
 
 /// Makes connections to one server.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use redis::{ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{connect::ConnectError, secret::Secret};
 
@@ -95,7 +96,7 @@ impl Tls {
             None => None,
         };
         let root_cert = match &self.ca {
-            Some(ca) => Some(ca.read("tls.ca_file")?),
+            Some(ca) => Some(authorities(ca.read("tls.ca_file")?)?),
             None => None,
         };
         let certificates = TlsCertificates {
@@ -110,4 +111,14 @@ impl Tls {
                 source: Some(crate::error::Cause::of(&error).into()),
             })
     }
+}
+
+/// The certificates of a CA, of which there is to be one at least: without, nobody is trusted.
+fn authorities(pem: Vec<u8>) -> Result<Vec<u8>, ConnectError> {
+    let mut certificates = CertificateDer::pem_slice_iter(&pem);
+    if certificates.next().is_some_and(|first| first.is_ok()) {
+        return Ok(pem);
+    }
+    let problem = "there is no certificate in it: give it in PEM";
+    Err(ConnectError::setting("tls.ca_file", problem))
 }
