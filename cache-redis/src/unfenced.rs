@@ -6,7 +6,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use cache_core::{Acquire, Entry, Error, Extend, Fill, Key, Lease, Ttl};
+use futures_util::future::join;
 use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
@@ -53,23 +55,35 @@ pub(crate) async fn acquire(
     tokens: &Tokens,
 ) -> Result<Acquire, Error> {
     let steps = Steps::new(set, set.deadlines().read)?;
-    match set
-        .call(&steps.lane, cmd("GET").arg(key.as_bytes()), steps.deadline)
-        .await
-    {
-        Ok(Value::BulkString(found)) => return Ok(Acquire::Hit(entry(found.into()))),
-        Ok(_) => {}
-        // Something is there that nobody can read: as an empty payload, which no codec writes.
-        Err(failed) if failed.fault == Fault::WrongType => {
-            return Ok(Acquire::Hit(Entry::Encoded(bytes::Bytes::new())));
-        }
-        Err(failed) => return Err(failed.into()),
-    }
     let (lease, lease_key) = (tokens.draw(), lease_key(key.as_bytes()));
     let mut take = cmd("SET");
     take.arg(&lease_key).arg(token::text(lease));
     take.arg("NX").arg("PX").arg(millis(hold));
-    if steps.send(&take).await? != Value::Nil {
+    let mut read = cmd("GET");
+    read.arg(key.as_bytes());
+    // One behind the other: what was stored before the lease was free is found, not loaded again.
+    let (taken, found) = join(
+        steps.send(&take),
+        set.call(&steps.lane, &read, steps.deadline),
+    )
+    .await;
+    let found = match found {
+        Ok(Value::BulkString(found)) => Some(entry(found.into())),
+        Ok(_) => None,
+        // Something is there that nobody can read: as an empty payload, which no codec writes.
+        Err(failed) if failed.fault == Fault::WrongType => Some(Entry::Encoded(Bytes::new())),
+        Err(failed) => return Err(failed.into()),
+    };
+    let is_taken = taken.as_ref().is_ok_and(|answer| *answer != Value::Nil);
+    if let Some(found) = found {
+        if is_taken {
+            // That it fails costs others the rest of the hold.
+            release(set, key, lease).await.ok();
+        }
+        return Ok(Acquire::Hit(found));
+    }
+    taken?;
+    if is_taken {
         return Ok(Acquire::Granted(lease));
     }
     match steps.send(cmd("PTTL").arg(&lease_key)).await? {
