@@ -53,7 +53,7 @@ pub(crate) struct Checkup {
 const NO_SCRIPTS: Finding = Finding {
     allows: Guarantee::Unfenced,
     text: "scripts are forbidden, so a load that is overtaken by an invalidation may store an old value",
-    remedy: "allow the user `+@scripting`, or `+eval +evalsha`",
+    remedy: "allow the user `+eval +evalsha`",
 };
 const REPLICAS: Finding = Finding {
     allows: Guarantee::StrictUntilFailover,

@@ -34,9 +34,17 @@
 //!
 //! # Permissions
 //!
-//! A user of its own needs `+@read +@write +@scripting +@connection +role +info +config|get`, and
-//! the keys `~PREFIX*` for each cache's prefix and `~{*` for leases; `clear` needs `+flushdb`.
-//! Without `+@scripting` it runs, loudly, without the fence.
+//! A user of its own needs these commands, and the keys `~PREFIX*` for each cache's prefix and `~{*`
+//! for leases:
+//!
+//! ```text
+//! +get +mget +set +del +pttl +pexpire +eval +evalsha +ping +info +config|get
+//! ```
+//!
+//! For a database other than 0 it needs `+select`, for `wait_for_replicas` `+wait +unwatch`, and for
+//! `clear` `+flushdb`. Without `+eval +evalsha` it runs, loudly, without the fence. Without `+info` or
+//! `+config|get` it cannot tell whether the guarantee holds, and says so; then allow `+role`, by which
+//! a replica is known. Categories such as `+@write` allow more than it needs, `FLUSHALL` included.
 //!
 //! # Features
 //!
