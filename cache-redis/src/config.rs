@@ -34,11 +34,11 @@ pub struct RedisConfig {
     pub(crate) pass: Option<Secret>,
     pub(crate) db: Option<u32>,
     pub(crate) tls: Option<TlsConfig>,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "time::connect_timeout")]
     pub(crate) connect_timeout: Option<Duration>,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "time::read_timeout")]
     pub(crate) read_timeout: Option<Duration>,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "time::write_timeout")]
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) lanes: Option<usize>,
     pub(crate) non_block: Option<bool>,
@@ -53,7 +53,13 @@ pub struct RedisConfig {
 )]
 pub(crate) enum TlsConfig {
     Switch(bool),
-    Files(TlsFiles),
+    Files(
+        #[cfg_attr(
+            not(feature = "tls"),
+            expect(dead_code, reason = "without TLS it is refused unread")
+        )]
+        TlsFiles,
+    ),
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -69,8 +75,49 @@ pub(crate) struct TlsFiles {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReplicasConfig {
     pub(crate) count: u32,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "time::patience")]
     pub(crate) patience: Duration,
+}
+
+/// Durations, each refused by its name: serde says where a value is wrong, and not whose it is.
+mod time {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, de::Error};
+
+    fn named<'de, T, D>(deserializer: D, setting: &str) -> Result<T, D::Error>
+    where
+        humantime_serde::Serde<T>: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let time = humantime_serde::Serde::<T>::deserialize(deserializer);
+        time.map(humantime_serde::Serde::into_inner)
+            .map_err(|error| D::Error::custom(format_args!("`{setting}`: {error}")))
+    }
+
+    pub(super) fn connect_timeout<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        named(deserializer, "connect_timeout")
+    }
+
+    pub(super) fn read_timeout<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        named(deserializer, "read_timeout")
+    }
+
+    pub(super) fn write_timeout<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        named(deserializer, "write_timeout")
+    }
+
+    pub(super) fn patience<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        named(deserializer, "wait_for_replicas.patience")
+    }
 }
 
 #[cfg(feature = "tls")]

@@ -40,10 +40,15 @@ fn a_configuration_that_does_not_parse_says_where() {
         (r#"{ "hosst": "cache" }"#, "hosst"),
         (r#"{ "tls": { "ca": "x" } }"#, "ca_file"),
         (r#"{ "tls": "yes" }"#, "`tls`"),
-        (r#"{ "read_timeout": "soon" }"#, "a duration"),
-        (r#"{ "read_timeout": "5" }"#, "a duration"),
+        (r#"{ "connect_timeout": "soon" }"#, "`connect_timeout`"),
+        (r#"{ "read_timeout": "5" }"#, "`read_timeout`"),
+        (r#"{ "write_timeout": 5 }"#, "`write_timeout`"),
         (r#"{ "db": -1 }"#, "u32"),
         (r#"{ "wait_for_replicas": { "count": 1 } }"#, "patience"),
+        (
+            r#"{ "wait_for_replicas": { "count": 1, "patience": "1 year ago" } }"#,
+            "`wait_for_replicas.patience`",
+        ),
         (
             r#"{ "wait_for_replicas": { "count": 1, "patience": "1s", "x": 1 } }"#,
             "`x`",
@@ -51,6 +56,16 @@ fn a_configuration_that_does_not_parse_says_where() {
     ] {
         let error = parsed(json).unwrap_err();
         assert!(error.to_string().contains(word), "{json}: {error}");
+    }
+}
+
+#[test]
+fn a_password_that_is_a_number_is_refused_and_not_repeated() {
+    for number in ["4711", "-4711", "4711.5"] {
+        let error = parsed(&format!(r#"{{ "pass": {number} }}"#)).unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("`pass`") && text.contains("quotes"), "{text}");
+        assert!(!text.contains("4711"), "{text}");
     }
 }
 
