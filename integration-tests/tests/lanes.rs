@@ -17,6 +17,12 @@ use self::support::{
 async fn there_are_as_many_connections_as_lanes_and_they_end_with_the_last_clone() {
     let server = owned().user(APP).start().await;
     let url = server.url_as("app", "secret");
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
     for lanes in [1, 3] {
         let redis = Redis::builder().url(&url).lanes(lanes).connect().await;
         let redis = redis.unwrap();
@@ -33,6 +39,10 @@ async fn there_are_as_many_connections_as_lanes_and_they_end_with_the_last_clone
         assert_eq!(connections(&server).await, open);
         drop(clone);
         until_connections(&server, 0).await;
+        eventually("its tasks have ended", async || {
+            (tasks() <= before).then_some(())
+        })
+        .await;
     }
 }
 

@@ -16,7 +16,7 @@ use cache_core::{
 };
 use cache_redis::Redis;
 use futures_util::future::join_all;
-use integration_tests::{Server, eventually};
+use integration_tests::{Proxy, Server, eventually};
 
 use self::support::{Events, Loads, connect, engine, exists, key, lease_key, owned, users};
 
@@ -144,6 +144,41 @@ async fn without_scripts_it_says_so_and_two_engines_still_share_a_load() {
     assert_eq!(caches[0].invalidate(&7).await, Invalidation::Done);
     assert!(!exists(&server, &key(7)).await && !exists(&server, &lease_key(7)).await);
     assert_eq!(loads.get(&caches[1], 7, "new").await, "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_what_was_stored_before_the_lease_was_taken_is_not_loaded_again() {
+    let server = server("+@all -@scripting").await;
+    let proxy = Proxy::before(&server).await;
+    let url = proxy.url().replace("redis://", "redis://app:secret@");
+    let (first, second) = (
+        connect(&server.url_as("app", "secret")).await,
+        connect(&url).await,
+    );
+    let k = Key::new(b"user:1");
+    proxy.hold_matching(|request| request.is("SET"));
+    let (late, ()) = futures_util::join!(second.acquire(&k, HOLD), async {
+        proxy.until_held(1).await;
+        a_whole_load(&first, &k).await.unwrap();
+        proxy.release_held();
+    });
+    assert!(matches!(late.unwrap(), Acquire::Hit(_)));
+    eventually("the lease is given back", async || {
+        (!exists(&server, &lease_key(1)).await).then_some(())
+    })
+    .await;
+}
+
+/// A load of another process, from its lease to its end.
+async fn a_whole_load(redis: &Redis, k: &Key) -> Result<(), cache_core::Error> {
+    let Acquire::Granted(lease) = redis.acquire(k, HOLD).await? else {
+        panic!("free");
+    };
+    let minute = Duration::from_secs(60);
+    let entry = Entry::Encoded(bytes::Bytes::from_static(b"1"));
+    let ttl = Ttl::new(minute, minute).unwrap();
+    assert_eq!(redis.fill(k, lease, entry, ttl).await?, Fill::Stored);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

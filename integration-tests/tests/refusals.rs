@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::{
-    Acquire, Backend, Cache, Engine, Entry, ErrorKind, Event, Invalidation, Key, OutagePolicy, Ttl,
+    Acquire, Backend, Cache, Engine, Entry, ErrorKind, Event, Invalidation, Key, Lookup,
+    OutagePolicy, Ttl,
 };
 use cache_redis::Redis;
 use futures_util::future::join_all;
@@ -132,6 +133,10 @@ async fn what_nobody_can_read_under_the_key_of_a_value_is_replaced_by_a_load() {
         (4, &["SET", "user:4", ""]),
     ] {
         server.cmd(words).await;
+        assert!(
+            matches!(users.get(&id).await, Ok(Lookup::Miss)),
+            "{words:?}"
+        );
         let loads = Loads::default();
         assert_eq!(loads.get(&users, id, "loaded").await, "loaded");
         assert_eq!(loads.count(), 1);
@@ -293,6 +298,8 @@ async fn readers_whose_connection_is_killed_are_all_answered() {
         });
         assert!(answers.iter().all(|answer| answer == "value"));
         within(CEILING, "a connection again", async || {
+            // A lane that dies idle is found out by the next call.
+            redis.ping().await.ok();
             (connections(&server).await.len() == 1).then_some(())
         })
         .await;
