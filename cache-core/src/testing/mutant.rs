@@ -17,4 +17,6 @@ pub enum Mutant {
     /// Whether the removal of a key is queued is looked at some time before the mark of an
     /// `acquire`, and not after it.
     LookBeforeMark,
+    /// A put stores its value however late its `seize` was answered.
+    LatePut,
 }
