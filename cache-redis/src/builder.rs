@@ -13,7 +13,8 @@ use crate::{
     backend::Inner,
     config::ReplicasConfig,
     connect::{ConnectError, Connector},
-    lane::{Deadlines, LaneSet},
+    lane::{Deadlines, Keeping, LaneSet},
+    mutant::Rules,
     replicas::{self, Replicas},
     secret::Secret,
     token::Tokens,
@@ -52,6 +53,7 @@ pub struct RedisBuilder {
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     recorder: Option<Arc<dyn Recorder>>,
+    rules: Rules,
 }
 
 impl RedisBuilder {
@@ -145,6 +147,13 @@ impl RedisBuilder {
         self
     }
 
+    /// Switches a rule that the fence rests on off, to see tests fail.
+    #[cfg(feature = "testing")]
+    pub fn mutant(mut self, mutant: crate::Mutant) -> Self {
+        self.rules.mutant = Some(mutant);
+        self
+    }
+
     /// Connects, on the current tokio runtime.
     ///
     /// # Errors
@@ -165,11 +174,18 @@ impl RedisBuilder {
         let server = address.server(self.tls.as_ref(), self.config.tls.as_ref())?;
         #[cfg(not(feature = "tls"))]
         let server = address.server(self.config.tls.as_ref())?;
-        let tokens = Tokens::new().map_err(|error| ConnectError::Unusable(error.into()))?;
+        let tokens =
+            Tokens::new(self.rules).map_err(|error| ConnectError::Unusable(error.into()))?;
         let exclusive = replicas.map_or(0, |_| replicas::CONNECTIONS);
         let connector = Connector::new(server, deadlines, lanes + exclusive)?;
         let waits = !self.config.non_block.unwrap_or(false);
-        let node = LaneSet::start(connector, deadlines, lanes, self.recorder, waits).await?;
+        let keeping = Keeping {
+            deadlines,
+            lanes,
+            recorder: self.recorder,
+            rules: self.rules,
+        };
+        let node = LaneSet::start(connector, keeping, waits).await?;
         Ok(Redis::new(Inner {
             node: Arc::new(node),
             tokens,

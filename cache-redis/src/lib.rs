@@ -69,7 +69,7 @@ mod error;
 mod journal;
 mod key;
 mod lane;
-
+mod mutant;
 mod replicas;
 mod scripts;
 mod secret;
@@ -79,6 +79,8 @@ mod tls;
 mod token;
 mod unfenced;
 
+#[cfg(feature = "testing")]
+pub use self::mutant::Mutant;
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
 pub use self::{

@@ -74,6 +74,16 @@ return 1",
     )
 });
 
+/// [`FILL`] without the fence, for [`Mutant::UncheckedFill`](crate::Mutant::UncheckedFill).
+#[cfg(feature = "testing")]
+pub(crate) static UNCHECKED_FILL: LazyLock<Step> = LazyLock::new(|| {
+    Step::new(
+        "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[2])
+return 1",
+    )
+});
+
 /// Keeps the lease for the hold from now, if the token is still there.
 ///
 /// Keys: `L`. Arguments: the token, the hold in ms. Invariant 1: it revives nothing.

@@ -7,6 +7,8 @@ use cache_core::{Acquire, Entry, Error, ErrorKind, Extend, Fill, Key, Lease, Ttl
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
+#[cfg(feature = "testing")]
+use crate::Mutant;
 use crate::{
     error::Fault,
     key::lease_key,
@@ -126,6 +128,10 @@ impl Drop for Asked<'_> {
         if self.is_answered {
             return;
         }
+        #[cfg(feature = "testing")]
+        if self.set.rules().without(Mutant::NoRelease) {
+            return;
+        }
         let (set, lane) = (Arc::clone(self.set), Arc::clone(&self.lane));
         let (key, lease) = (self.key.clone(), self.lease);
         let runtime = set.runtime().clone();
@@ -216,10 +222,17 @@ pub(crate) async fn fill(
     ttl: Ttl,
 ) -> Result<Fill, Error> {
     let deadline = Instant::now() + set.deadlines().write;
+    let step = &scripts::FILL;
+    #[cfg(feature = "testing")]
+    let step = if set.rules().without(Mutant::UncheckedFill) {
+        &scripts::UNCHECKED_FILL
+    } else {
+        step
+    };
     let answer = run(
         set,
         &set.lane()?,
-        &scripts::FILL,
+        step,
         &[key.as_bytes(), &lease_key(key.as_bytes())],
         &[
             token::text(lease).as_bytes(),
@@ -293,7 +306,18 @@ async fn give_back(set: &LaneSet, lane: &Arc<Lane>, key: &Key, lease: Lease) -> 
 pub(crate) async fn remove(set: &LaneSet, keys: &[Key]) -> Result<(), Error> {
     set.note_removal(keys);
     let deadline = Instant::now() + set.deadlines().write;
-    set.call(&set.lane()?, &removal(keys), deadline).await?;
+    let command = removal(keys);
+    #[cfg(feature = "testing")]
+    let command = if set.rules().without(Mutant::RemoveKeepsLease) {
+        let mut command = redis::cmd("DEL");
+        for key in keys {
+            command.arg(key.as_bytes());
+        }
+        command
+    } else {
+        command
+    };
+    set.call(&set.lane()?, &command, deadline).await?;
     Ok(())
 }
 

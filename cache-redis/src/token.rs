@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_core::Lease;
 
+use crate::mutant::Rules;
+
 /// Draws tokens: a number that the operating system drew at random for this process's connection
 /// to the store, and a count.
 ///
@@ -13,21 +15,30 @@ use cache_core::Lease;
 pub(crate) struct Tokens {
     origin: u64,
     next: AtomicU64,
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "all rules hold"))]
+    rules: Rules,
 }
 
 impl Tokens {
     /// # Errors
     ///
     /// If the operating system has no randomness to give.
-    pub(crate) fn new() -> Result<Self, getrandom::Error> {
+    pub(crate) fn new(rules: Rules) -> Result<Self, getrandom::Error> {
         Ok(Self {
             origin: getrandom::u64()?,
             next: AtomicU64::new(0),
+            rules,
         })
     }
 
     pub(crate) fn draw(&self) -> Lease {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "testing")]
+        let count = if self.rules.without(crate::Mutant::ReusedToken) {
+            0
+        } else {
+            count
+        };
         Lease::from_token(u128::from(self.origin) << 64 | u128::from(count))
     }
 }
@@ -43,7 +54,8 @@ mod tests {
 
     #[test]
     fn no_token_is_drawn_twice_by_one_or_by_two() {
-        let (one, two) = (Tokens::new().unwrap(), Tokens::new().unwrap());
+        let tokens = || Tokens::new(Rules::default()).unwrap();
+        let (one, two) = (tokens(), tokens());
         let mut seen = std::collections::HashSet::new();
         for _ in 0..1_000 {
             assert!(seen.insert(one.draw()));

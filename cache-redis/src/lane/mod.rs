@@ -26,5 +26,5 @@ mod set;
 
 pub(crate) use self::{
     one::{Deadlines, Lane},
-    set::{Failed, LaneSet, Reading},
+    set::{Failed, Keeping, LaneSet, Reading},
 };

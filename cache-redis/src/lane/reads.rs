@@ -23,6 +23,8 @@ use super::{
     one::Lane,
     set::{Failed, Shared},
 };
+#[cfg(feature = "testing")]
+use crate::Mutant;
 use crate::error::Fault;
 
 /// From how many commands in flight on reads are gathered.
@@ -73,11 +75,17 @@ async fn fly(set: &Shared, lane: &Arc<Lane>, mut batch: Vec<Read>) {
         Err(Fault::Away.into())
     } else {
         let deadline = oldest + set.deadlines.read;
+        #[cfg(feature = "testing")]
+        if set.rules.without(Mutant::SharedReads) {
+            batch.iter().for_each(|read| set.on_the_way.sent(&read.key));
+        }
         read_many(set, lane, batch.iter().map(|read| &read.key), deadline).await
     };
     match values {
         Ok(values) => {
             for (read, value) in batch.into_iter().zip(values) {
+                #[cfg(feature = "testing")]
+                set.on_the_way.answered(&read.key, value.as_ref());
                 read.reply.send(Ok(value)).ok();
             }
         }

@@ -34,6 +34,7 @@ use crate::{
     connect::{ConnectError, Connector},
     error::Fault,
     journal::Journal,
+    mutant::Rules,
 };
 
 /// How many keys one command of a `get_many` reads.
@@ -93,6 +94,15 @@ impl Gathered {
     }
 }
 
+/// How a node is kept.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    pub(crate) deadlines: Deadlines,
+    pub(crate) lanes: usize,
+    pub(crate) recorder: Option<Arc<dyn Recorder>>,
+    pub(crate) rules: Rules,
+}
+
 /// A node. When this is dropped its tasks end and its lanes close.
 pub(crate) struct LaneSet {
     shared: Arc<Shared>,
@@ -119,6 +129,10 @@ pub(crate) struct Shared {
     pub(super) opened: Notify,
     pub(super) runtime: Handle,
     recorder: Option<Arc<dyn Recorder>>,
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "all rules hold"))]
+    pub(super) rules: Rules,
+    #[cfg(feature = "testing")]
+    pub(super) on_the_way: crate::mutant::OnTheWay,
 }
 
 impl LaneSet {
@@ -129,11 +143,15 @@ impl LaneSet {
     /// If it waits for the first connection, why that could not be made.
     pub(crate) async fn start(
         connector: Connector,
-        deadlines: Deadlines,
-        lanes: usize,
-        recorder: Option<Arc<dyn Recorder>>,
+        keeping: Keeping,
         waits: bool,
     ) -> Result<Self, ConnectError> {
+        let Keeping {
+            deadlines,
+            lanes,
+            recorder,
+            rules,
+        } = keeping;
         let shared = Arc::new(Shared {
             lanes: (0..lanes).map(|_| ArcSwapOption::empty()).collect(),
             vacated: (0..lanes).map(|_| Notify::new()).collect(),
@@ -148,6 +166,9 @@ impl LaneSet {
             opened: Notify::new(),
             runtime: Handle::current(),
             recorder,
+            rules,
+            #[cfg(feature = "testing")]
+            on_the_way: crate::mutant::OnTheWay::default(),
         });
         if waits {
             keeper::open(&shared, 0, false).await?;
@@ -157,6 +178,11 @@ impl LaneSet {
             .collect();
         tasks.push(tokio::spawn(keeper::probe(Arc::clone(&shared))).abort_handle());
         Ok(Self { shared, tasks })
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn rules(&self) -> Rules {
+        self.shared.rules
     }
 
     pub(crate) fn deadlines(&self) -> Deadlines {
@@ -210,6 +236,10 @@ impl LaneSet {
             return Ok(Reading::Alone(lane));
         }
         let in_flight = Lane::enter(Arc::clone(&lane));
+        #[cfg(feature = "testing")]
+        if let Some(answer) = self.shared.on_the_way.join(key) {
+            return Ok(Reading::Gathered(Gathered { answer, in_flight }));
+        }
         let (reply, answer) = oneshot::channel();
         let (key, asked) = (key.clone(), Instant::now());
         let read = Read { key, asked, reply };
