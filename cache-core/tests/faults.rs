@@ -27,7 +27,7 @@ const LOAD: Duration = Duration::from_millis(100);
 const LONG_LOAD: Duration = Duration::from_secs(5);
 
 /// For how long another holds the lease, and then the longest pause between two attempts.
-const HELD: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(32));
+const HELD: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(16));
 
 /// Where in a flight a fault strikes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -179,9 +179,9 @@ async fn without_a_rule_an_old_value_gets_through_after_some_step() {
 
 const LOAD: Duration = Duration::from_secs(1);
 
-/// An attempt to get the lease is repeated after 32 ms at most, and each of the invalidations,
+/// An attempt to get the lease is repeated after 16 ms at most, and each of the invalidations,
 /// which come more often, frees the lease.
-const ACQUIRE: Duration = Duration::from_millis(40);
+const ACQUIRE: Duration = Duration::from_millis(24);
 
 /// Counts the loads that run at once in each process.
 #[derive(Clone, Debug, Default)]

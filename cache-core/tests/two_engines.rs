@@ -29,7 +29,7 @@ const HOLD: Duration = Duration::from_secs(3);
 const LEASE_WAIT: Duration = Duration::from_secs(5);
 
 /// The longest pause between two attempts to get a lease, as the timer rounds it.
-const STEP: Duration = Duration::from_millis(33);
+const STEP: Duration = Duration::from_millis(17);
 
 /// An engine that is like a process of its own, with a script of its own.
 #[derive(Clone)]
