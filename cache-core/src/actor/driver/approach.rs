@@ -15,8 +15,8 @@ use crate::{
 #[cfg(feature = "testing")]
 use crate::testing::Mutant;
 
-/// The first and the longest pause between two attempts to get a lease that another holds. Half of
-/// the pauses begun are over 6 ms after the lease is free; who waits asks some eighty times a second.
+/// The first and the longest pause between two attempts to get a lease that another holds. Of those
+/// who wait, half learn within 6 ms that it is free, and each asks some eighty times a second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(16));
 
 /// What the backend says before a load.
