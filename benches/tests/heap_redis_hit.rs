@@ -1,0 +1,53 @@
+//! How much more often a read of Redis allocates than a raw `GET`.
+//!
+//! Everything runs on one thread, whose allocations are counted: the driver's with the caller's.
+//! One test alone in its process, so that no other shares the harness' thread.
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, and say what they count"
+)]
+
+use std::sync::Arc;
+
+use allocation_counter::measure;
+use benches::{Fixture, Row, Stage, workload};
+use tokio::runtime::Builder;
+
+/// How many hits all callers together have in the shorter of two runs.
+const HITS: usize = 2_560;
+
+fn allocations(stage: &Stage, fixture: &Arc<Fixture>, row: Row, callers: usize) -> f64 {
+    workload::per_operation(callers, HITS / callers, |each| {
+        let hits = workload::times(fixture, row, callers, each);
+        measure(|| stage.runtime().block_on(hits)).count_total
+    })
+}
+
+/// What is allocated over a raw `GET` at most: by a lone caller, whose reads go out alone, and by
+/// 256, whose reads are gathered.
+const BOUNDS: [(Row, f64, f64); 4] = [
+    (Row::Backend, 0.0, 0.0),
+    (Row::Get, 0.0, 0.0),
+    (Row::GetOrLoad, 0.0, 0.0),
+    (Row::Bytes, 0.0, 0.0),
+];
+
+#[test]
+fn a_hit_allocates_little_more_than_a_raw_get() {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let stage = Stage::new(runtime.unwrap());
+    let fixture = stage.fixture(100);
+    let raw = [1, 256].map(|callers| allocations(&stage, &fixture, Row::Raw, callers));
+    assert!(raw.iter().all(|&count| count >= 1.0), "it counts: {raw:?}");
+    for (row, alone, gathered) in BOUNDS {
+        for (callers, raw, bound) in [(1, raw[0], alone), (256, raw[1], gathered)] {
+            let count = allocations(&stage, &fixture, row, callers);
+            println!("{row}, {callers} callers: {count:.2}, raw {raw:.2}");
+            assert!(
+                count - raw <= bound,
+                "{row}, {callers} callers: {count:.2} allocations per hit, {raw:.2} of a raw GET"
+            );
+        }
+    }
+}
