@@ -25,12 +25,13 @@ fn allocations(stage: &Stage, fixture: &Arc<Fixture>, row: Row, callers: usize) 
 }
 
 /// What is allocated over a raw `GET` at most: by a lone caller, whose reads go out alone, and by
-/// 256, whose reads are gathered.
+/// 256, whose reads are gathered and share what a batch allocates. The former is exact but for the
+/// half; the latter depends a little on how full batches are.
 const BOUNDS: [(Row, f64, f64); 4] = [
-    (Row::Backend, 0.0, 0.0),
-    (Row::Get, 0.0, 0.0),
-    (Row::GetOrLoad, 0.0, 0.0),
-    (Row::Bytes, 0.0, 0.0),
+    (Row::Backend, 0.5, -2.0),
+    (Row::Get, 1.5, -1.0),
+    (Row::GetOrLoad, 3.5, 1.0),
+    (Row::Bytes, 3.5, 1.0),
 ];
 
 #[test]
@@ -40,14 +41,16 @@ fn a_hit_allocates_little_more_than_a_raw_get() {
     let fixture = stage.fixture(100);
     let raw = [1, 256].map(|callers| allocations(&stage, &fixture, Row::Raw, callers));
     assert!(raw.iter().all(|&count| count >= 1.0), "it counts: {raw:?}");
+    let mut too_many = Vec::new();
     for (row, alone, gathered) in BOUNDS {
         for (callers, raw, bound) in [(1, raw[0], alone), (256, raw[1], gathered)] {
             let count = allocations(&stage, &fixture, row, callers);
-            println!("{row}, {callers} callers: {count:.2}, raw {raw:.2}");
-            assert!(
-                count - raw <= bound,
-                "{row}, {callers} callers: {count:.2} allocations per hit, {raw:.2} of a raw GET"
-            );
+            let told = format!("{row}, {callers} callers: {count:.2}, a raw GET {raw:.2}");
+            println!("{told}");
+            if count - raw > bound {
+                too_many.push(format!("{told}, and {bound} more are allowed"));
+            }
         }
     }
+    assert!(too_many.is_empty(), "allocations per hit: {too_many:#?}");
 }
