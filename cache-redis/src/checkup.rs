@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt, time::Duration};
 use cache_core::Guarantee;
 use redis::{FromRedisValue, RedisResult, Value, aio::ConnectionLike, pipe};
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{error::Fault, scripts};
 
@@ -170,16 +170,17 @@ impl Checkup {
         let reasons = reasons.join("; ");
         match level {
             Guarantee::Strict => info!(guarantee = level.as_str(), "redis is connected"),
-            Guarantee::Unfenced => {
-                tracing::error!(
-                    guarantee = level.as_str(),
-                    reasons,
-                    "redis is connected WITHOUT the fence against stale fills"
-                );
-            }
+            Guarantee::Unfenced => log_unfenced(level, &reasons),
             _ => warn!(guarantee = level.as_str(), reasons, "redis is connected"),
         }
     }
+}
+
+fn log_unfenced(level: Guarantee, reasons: &str) {
+    error!(
+        guarantee = level.as_str(),
+        reasons, "redis is connected WITHOUT the fence against stale fills"
+    );
 }
 
 fn weakness(level: Guarantee) -> u8 {

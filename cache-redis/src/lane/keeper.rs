@@ -1,6 +1,6 @@
 //! The tasks that keep a node's lanes: one per place connects, one probes.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use cache_core::Event;
 use redis::Cmd;
@@ -51,7 +51,7 @@ pub(super) async fn keep(set: Arc<Shared>, slot: usize) {
             Err(error) => {
                 // One line for an outage, not one for each attempt.
                 if !std::mem::replace(&mut is_quiet, true) {
-                    warn!(error = %error, cause = ?std::error::Error::source(&error), "no connection to redis");
+                    log_failure(&error);
                 }
                 wait(&mut pause).await;
             }
@@ -69,6 +69,10 @@ async fn look_after(set: &Arc<Shared>, replaced: usize) {
             ping(set, &lane).await;
         }
     }
+}
+
+fn log_failure(error: &ConnectError) {
+    warn!(error = %error, cause = ?Error::source(error), "no connection to redis");
 }
 
 /// Waits, at random between half of the pause and all of it; the next is twice as long.
