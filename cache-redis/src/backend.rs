@@ -56,7 +56,11 @@ pub struct GuaranteeReport {
 }
 
 impl Redis {
-    /// Connects to `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
+    /// Connects to `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS, with
+    /// the defaults of [`RedisBuilder`] and on the current tokio runtime, which must outlive the
+    /// backend.
+    ///
+    /// It waits for the first connection, for some 600 ms at most.
     ///
     /// # Errors
     ///
@@ -81,7 +85,10 @@ impl Redis {
     }
 
     /// How far the guarantee holds, as of when a connection was last opened; `None` before the
-    /// first one.
+    /// first one, which there can be only with [`non_blocking`](RedisBuilder::non_blocking).
+    ///
+    /// What changes while a connection is open, such as a setting of the server or a replica that
+    /// is added, is seen when the next one is opened.
     #[must_use]
     pub fn guarantee(&self) -> Option<GuaranteeReport> {
         let checkup = self.inner.node.checkup()?;

@@ -14,8 +14,8 @@
 //! - five failures in a row;
 //! - half of at least twenty commands failing within a second or two.
 //!
-//! The crates that were looked at let every caller through once the time is over, or wait for the
-//! next caller to find out; see the decision page on outages.
+//! The crates that were looked at let every caller through once the time is over, and wait for the
+//! next caller to find out; see the decision page on the breaker.
 
 use std::time::Duration;
 

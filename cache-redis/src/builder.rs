@@ -30,7 +30,8 @@ const MOST_LANES: usize = 64;
 
 /// Builder for [`Redis`].
 ///
-/// Setters only record; every check happens in [`connect`](Self::connect).
+/// Setters only record; every check happens in [`connect`](Self::connect). A time may be from 1 ms
+/// to 1 hour.
 ///
 /// | setting | default |
 /// |---|---|
@@ -45,6 +46,27 @@ const MOST_LANES: usize = 64;
 /// | [`wait_for_replicas`](Self::wait_for_replicas) | not |
 /// | [`non_blocking`](Self::non_blocking) | off: `connect` waits for the first connection |
 /// | [`recorder`](Self::recorder) | none |
+///
+/// The same settings can be read from a file: see [`RedisConfig`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example() -> Result<(), cache_redis::ConnectError> {
+/// use cache_redis::Redis;
+/// use std::time::Duration;
+///
+/// let redis = Redis::builder()
+///     .host("cache.internal:6379")
+///     .user("app")
+///     .pass("secret")
+///     .read_timeout(Duration::from_millis(100))
+///     .connect()
+///     .await?;
+/// # drop(redis);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder does nothing until `connect` is called"]
 #[derive(Clone, Debug, Default)]
 pub struct RedisBuilder {
@@ -57,8 +79,9 @@ pub struct RedisBuilder {
 }
 
 impl RedisBuilder {
-    /// Sets the server as `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
-    /// User and password are percent-encoded. Default: see [`host`](Self::host).
+    /// Sets the server as `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS;
+    /// `valkey://` and `valkeys://` are the same. User and password are percent-encoded. What it
+    /// says may not be set once more by another setter. Default: see [`host`](Self::host).
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(Secret(url.into()));
         self
@@ -70,7 +93,8 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the user to log in as. Default: the server's default user.
+    /// Sets the user to log in as, which needs a [`pass`](Self::pass) too. Default: the server's
+    /// default user.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.config.user = Some(user.into());
         self
@@ -96,13 +120,17 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets how long it may take to connect, login included. Default: 300 ms.
+    /// Sets how long it may take to connect, login included; and once more for the look at the
+    /// server that follows. Default: 300 ms.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = Some(timeout);
         self
     }
 
     /// Sets how long to wait for the answer to a read, or for a lease. Default: 250 ms.
+    ///
+    /// This is what an outage costs a caller at most. A server that is silent for longer is taken
+    /// for one that hangs, so set it above the pauses that yours is known to have.
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.config.read_timeout = Some(timeout);
         self
@@ -116,7 +144,8 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets how many connections carry the commands. Default: 1 on up to four cores, else 2.
+    /// Sets how many connections carry the commands, from 1 to 64. Default: 1 on up to four cores,
+    /// else 2. More gain nothing unless one core is full, or large values hold up small ones.
     pub fn lanes(mut self, lanes: usize) -> Self {
         self.config.lanes = Some(lanes);
         self
@@ -127,7 +156,7 @@ impl RedisBuilder {
     ///
     /// This narrows what a failover can bring back, and makes an invalidation as slow as the
     /// slowest of these replicas. The engine's `backend_deadline` is to be longer than `patience`
-    /// and the write timeout together.
+    /// and the write timeout together. Four removals can wait at once.
     pub fn wait_for_replicas(mut self, count: u32, patience: Duration) -> Self {
         self.config.wait_for_replicas = Some(ReplicasConfig { count, patience });
         self
@@ -154,7 +183,8 @@ impl RedisBuilder {
         self
     }
 
-    /// Connects, on the current tokio runtime.
+    /// Connects, on the current tokio runtime: connections, and the tasks that replace them, live
+    /// there, so it must outlive the backend.
     ///
     /// # Errors
     ///

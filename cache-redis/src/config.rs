@@ -11,6 +11,17 @@ use crate::secret::Secret;
 /// A setting that is left out has the default of [`RedisBuilder`](crate::RedisBuilder). A setting that does not
 /// exist is an error. Durations are written like `250ms` or `1s`.
 ///
+/// | setting | is |
+/// |---|---|
+/// | `host` | `name`, `name:port`, or `[ipv6]:port` |
+/// | `user`, `pass` | texts |
+/// | `db` | a number |
+/// | `tls` | `true`, `false`, or a table of `ca_file`, `cert_file` and `key_file`, each in PEM |
+/// | `connect_timeout`, `read_timeout`, `write_timeout` | durations |
+/// | `lanes` | a number |
+/// | `non_block` | `true`: [`non_blocking`](crate::RedisBuilder::non_blocking) |
+/// | `wait_for_replicas` | a table of `count`, a number, and `patience`, a duration |
+///
 /// # Examples
 ///
 /// ```

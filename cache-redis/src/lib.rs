@@ -1,7 +1,8 @@
 //! The Redis backend of the cache: one load per key and no stale fill, across processes.
 //!
 //! A service gives [`Redis`] to its engine in place of another backend; its caches stay as they
-//! are. Redis 6 or newer and Valkey are spoken to.
+//! are. It speaks to one primary of Redis 6 or newer, or Valkey: not to a cluster, and not through
+//! Sentinel.
 //!
 //! # Model
 //!
@@ -10,6 +11,8 @@
 //! - A lease is a key beside the value's, in the same cluster slot. What takes, keeps, uses or ends
 //!   one is a script, and so one atomic step; the value's key holds the payload, or `*` for "there
 //!   is no such thing", and nothing else, so other programs can read it.
+//! - A removal is one `DEL` of both keys. It ends the lease, so a load that began before it cannot
+//!   store what it read, in whatever process it runs.
 //! - A few multiplexed connections carry all commands. A caller never waits for one: when there is
 //!   none, or the server stopped answering, calls fail at once and the engine's outage policy
 //!   decides.
