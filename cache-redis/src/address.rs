@@ -137,6 +137,10 @@ impl Address {
             Some(TlsConfig::Switch(true)) => Some(Tls::new()),
             Some(TlsConfig::Files(files)) => Some(files.tls()?),
         };
+        if configured.is_some() && tls.is_some() {
+            let problem = "it is set twice, as files and as `Tls`: leave one of them out";
+            return Err(ConnectError::setting("tls", problem));
+        }
         let default = self.is_tls.then(Tls::new);
         let tls = tls.cloned().or(configured).or(default);
         let info = self.info(tls.is_some())?;
@@ -192,7 +196,7 @@ impl Address {
 }
 
 /// Sets what is not set yet; what is set twice is a contradiction.
-fn set_once<T: PartialEq>(
+fn set_once<T>(
     setting: &'static str,
     place: &mut Option<T>,
     value: Option<T>,

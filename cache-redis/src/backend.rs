@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use cache_core::{
     Acquire, Backend, Entry, Error, ErrorKind, Extend, Fill, Form, Guarantee, Key, Lease, Peek, Ttl,
 };
-use tokio::runtime::Handle;
+use futures_util::future::join_all;
+use tokio::{runtime::Handle, time::Instant};
 
 use crate::RedisBuilder;
 use crate::{
@@ -84,11 +85,11 @@ impl Redis {
         }
     }
 
-    /// How far the guarantee holds, as of when a connection was last opened; `None` before the
+    /// How far the guarantee holds, as of the last look at the server; `None` before the
     /// first one, which there can be only with [`non_blocking`](RedisBuilder::non_blocking).
     ///
     /// What changes while a connection is open, such as a setting of the server or a replica that
-    /// is added, is seen when the next one is opened.
+    /// is added, is seen within half a minute.
     #[must_use]
     pub fn guarantee(&self) -> Option<GuaranteeReport> {
         let checkup = self.inner.node.checkup()?;
@@ -106,6 +107,11 @@ impl Redis {
                 "keys that begin with `{..}~l` belong to leases: choose another prefix",
             ));
         }
+        self.only_node()
+    }
+
+    /// The node, if there is a runtime to wait for it on.
+    fn only_node(&self) -> Result<&Arc<LaneSet>, Error> {
         // Timers need a runtime; without one they would panic.
         Handle::try_current().map_err(|_none| {
             Error::new(
@@ -116,20 +122,20 @@ impl Redis {
         Ok(&self.inner.node)
     }
 
-    async fn remove_part(&self, keys: &[Key]) -> Result<(), Error> {
+    async fn remove_part(&self, keys: &[Key], deadline: Instant) -> Result<(), Error> {
         // Nothing can be stored under a reserved key, so its removal is done.
         let stored: Vec<Key> = keys
             .iter()
             .filter(|key| !is_reserved(key.as_bytes()))
             .cloned()
             .collect();
-        let Some(first) = stored.first() else {
+        if stored.is_empty() {
             return Ok(());
-        };
-        let node = self.node(first)?;
+        }
+        let node = self.only_node()?;
         match self.inner.replicas {
-            Some(replicas) => replicas::remove(node, &stored, replicas).await,
-            None => steps::remove(node, &stored).await,
+            Some(replicas) => replicas::remove(node, stored, replicas).await,
+            None => steps::remove(node, &stored, deadline).await,
         }
     }
 }
@@ -191,18 +197,11 @@ impl Backend for Redis {
             return answers;
         }
         let places = answers.iter_mut().filter(|answer| answer.is_ok());
-        match self.inner.node.read_many(&asked).await {
-            Ok(payloads) => {
-                for (place, payload) in places.zip(payloads) {
-                    *place = Ok(payload.map(steps::entry));
-                }
-            }
-            Err(failed) => {
-                let error = Error::from(failed);
-                for place in places {
-                    *place = Err(error.clone());
-                }
-            }
+        let payloads = self.inner.node.read_many(&asked).await;
+        for (place, payload) in places.zip(payloads) {
+            *place = payload
+                .map(|payload| payload.map(steps::entry))
+                .map_err(Error::from);
         }
         answers
     }
@@ -254,20 +253,21 @@ impl Backend for Redis {
     }
 
     async fn remove(&self, keys: &[Key]) -> Vec<Result<(), Error>> {
-        let mut answers = Vec::with_capacity(keys.len());
-        for part in keys.chunks(KEYS_AT_ONCE) {
-            let removed = self.remove_part(part).await;
-            answers.extend(part.iter().map(|_| removed.clone()));
-        }
-        answers
+        let deadline = Instant::now() + self.inner.node.deadlines().write;
+        let parts = keys.chunks(KEYS_AT_ONCE).map(async |part| {
+            let removed = self.remove_part(part, deadline).await;
+            vec![removed; part.len()]
+        });
+        join_all(parts).await.concat()
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        steps::plain(&self.inner.node, &["PING"]).await
+        steps::plain(self.only_node()?, &["PING"]).await
     }
 
+    /// Empties the whole database, of other programs' keys as well.
     async fn clear(&self) -> Result<(), Error> {
-        steps::plain(&self.inner.node, &["FLUSHDB", "ASYNC"]).await
+        steps::plain(self.only_node()?, &["FLUSHDB", "ASYNC"]).await
     }
 }
 

@@ -9,8 +9,8 @@
 //!
 //! It opens on any of
 //!
-//! - a command that waited for its whole deadline on a lane that answered nothing meanwhile: the
-//!   node hangs, and whoever asks next would wait as long;
+//! - a command that waited for its deadline while no lane answered anything: the node hangs, and
+//!   whoever asks next would wait as long;
 //! - five failures in a row;
 //! - half of at least twenty commands failing within a second or two.
 //!

@@ -207,7 +207,7 @@ impl RedisBuilder {
         let tokens =
             Tokens::new(self.rules).map_err(|error| ConnectError::Unusable(error.into()))?;
         let exclusive = replicas.map_or(0, |_| replicas::CONNECTIONS);
-        let connector = Connector::new(server, deadlines, lanes + exclusive)?;
+        let connector = Connector::new(server, deadlines, lanes, exclusive)?;
         let waits = !self.config.non_block.unwrap_or(false);
         let keeping = Keeping {
             deadlines,

@@ -3,10 +3,10 @@
 //! One pipeline asks for everything, whenever a lane is opened; what its answers mean is decided
 //! by plain functions.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{borrow::Cow, collections::HashMap, fmt, time::Duration};
 
 use cache_core::Guarantee;
-use redis::{FromRedisValue, RedisResult, Value, aio::ConnectionLike, pipe};
+use redis::{Cmd, FromRedisValue, RedisResult, Value, aio::ConnectionLike, cmd, pipe};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -17,6 +17,8 @@ use crate::{error::Fault, scripts};
 pub(crate) enum Unusable {
     #[error("it did not answer")]
     Silent,
+    #[error("the connection broke while it was looked at")]
+    Broken,
     #[error("it is a replica, and what is read of it may be old: point `host` at the primary")]
     Replica,
     #[error("it is loading its data: it will be tried again")]
@@ -47,13 +49,25 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Checkup {
     pub(crate) runs_scripts: bool,
+    sign_of_life: Sign,
     pub(crate) findings: Vec<Finding>,
 }
+
+/// By what a server is asked for a sign of life.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sign {
+    Info,
+    Role,
+    Ping,
+}
+
+/// A key like that of a lease.
+const PROBED: &str = "{checkup}~l";
 
 const NO_SCRIPTS: Finding = Finding {
     allows: Guarantee::Unfenced,
     text: "scripts are forbidden, so a load that is overtaken by an invalidation may store an old value",
-    remedy: "allow the user `+eval +evalsha`",
+    remedy: "allow the user `+eval +evalsha`, and the keys `~{*` of leases",
 };
 const REPLICAS: Finding = Finding {
     allows: Guarantee::StrictUntilFailover,
@@ -107,25 +121,52 @@ impl Checkup {
     ) -> Result<Self, Unusable> {
         let mut ask = pipe();
         ask.ignore_errors();
-        ask.cmd("ROLE").cmd("INFO");
-        ask.cmd("EVAL").arg(scripts::NOTHING.source).arg(0);
+        ask.cmd("INFO");
+        // Under a key like a lease's: the user needs the permission for those as well.
+        for (name, script) in [
+            ("EVAL", scripts::NOTHING.source),
+            ("EVALSHA", &scripts::NOTHING.digest),
+        ] {
+            ask.cmd(name).arg(script).arg(1).arg(PROBED);
+        }
         for setting in SETTINGS {
             ask.cmd("CONFIG").arg("GET").arg(setting);
         }
-        // A read last: a server that loads its data answers some commands and not this.
-        ask.cmd("GET").arg("");
-        let asked = timeout(deadline, ask.query_async(connection)).await;
-        let answers: Vec<RedisResult<Value>> = match asked {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(_)) | Err(_) => return Err(Unusable::Silent),
+        // A server that loads its data answers some commands and not this.
+        ask.cmd("GET").arg(PROBED);
+        let look = async {
+            let answers: Vec<RedisResult<Value>> = ask.query_async(connection).await?;
+            let role = if Self::knows_role(&answers) {
+                Ok(Value::Nil)
+            } else {
+                cmd("ROLE").query_async(connection).await
+            };
+            RedisResult::Ok((answers, role))
         };
-        Self::from_answers(answers)
+        match timeout(deadline, look).await {
+            Ok(Ok((answers, role))) => Self::from_answers(answers, role),
+            Ok(Err(_)) => Err(Unusable::Broken),
+            Err(_elapsed) => Err(Unusable::Silent),
+        }
     }
 
-    fn from_answers(answers: Vec<RedisResult<Value>>) -> Result<Self, Unusable> {
+    /// Whether the answer to `INFO` is one: where that is forbidden, `ROLE` has to do.
+    fn knows_role(answers: &[RedisResult<Value>]) -> bool {
+        answers.first().is_some_and(Result::is_ok)
+    }
+
+    fn from_answers(
+        answers: Vec<RedisResult<Value>>,
+        role: RedisResult<Value>,
+    ) -> Result<Self, Unusable> {
+        let sign_of_life = match (Self::knows_role(&answers), role.is_ok()) {
+            (true, _) => Sign::Info,
+            (false, true) => Sign::Role,
+            (false, false) => Sign::Ping,
+        };
         let mut answers = answers.into_iter();
         let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
-        let (role, info, script) = (next(), next(), next());
+        let (info, by_source, by_digest) = (next(), next(), next());
         let info = Info::parse(info);
         let mut settings = HashMap::new();
         for _ in SETTINGS {
@@ -133,7 +174,7 @@ impl Checkup {
                 next().and_then(|value| Ok(HashMap::<String, String>::from_redis_value(value)?));
             settings.extend(answer.unwrap_or_default());
         }
-        if info.is("role", "slave") || role.is_ok_and(|role| first_word(&role) == "slave") {
+        if info.is("role", "slave") || role.is_ok_and(|role| is_of_a_replica(&role)) {
             return Err(Unusable::Replica);
         }
         // Before what a cluster without slots answers to a read, which is that it is not ready.
@@ -141,14 +182,26 @@ impl Checkup {
             return Err(Unusable::Cluster);
         }
         // Two are asked, since a user may be denied one of them, which is found out earlier.
-        if is_not_ready(&next()) || is_not_ready(&script) {
+        if is_not_ready(&next()) || is_not_ready(&by_source) {
             return Err(Unusable::Loading);
         }
-        let runs_scripts = script.is_ok();
+        let runs_scripts = may_run(&by_source) && may_run(&by_digest);
         Ok(Self {
             runs_scripts,
+            sign_of_life,
             findings: findings(&info, &settings, runs_scripts),
         })
+    }
+
+    /// What to ask of the server now and then: what this user may, and what tells a replica.
+    pub(crate) fn sign_of_life(&self) -> Cmd {
+        let mut command = Cmd::new();
+        match self.sign_of_life {
+            Sign::Info => command.arg("INFO").arg("replication"),
+            Sign::Role => command.arg("ROLE"),
+            Sign::Ping => command.arg("PING"),
+        };
+        command
     }
 
     /// The guarantee in force.
@@ -256,13 +309,25 @@ fn is_not_ready(answer: &RedisResult<Value>) -> bool {
     error.is_some_and(|error| Fault::of(error) == Fault::NotReady)
 }
 
-/// The first word of `ROLE`.
-fn first_word(role: &Value) -> String {
-    match role {
-        Value::Array(parts) => parts.first().map(first_word).unwrap_or_default(),
-        Value::BulkString(text) => String::from_utf8_lossy(text).into_owned(),
-        Value::SimpleString(text) => text.clone(),
-        _ => String::new(),
+/// Whether a script may run: the permission is there, and the command.
+fn may_run(answer: &RedisResult<Value>) -> bool {
+    let error = answer.as_ref().err();
+    error.is_none_or(|error| Fault::of(error) == Fault::NoScript)
+}
+
+/// Whether an answer to `ROLE` or to `INFO replication` is that of a replica.
+pub(crate) fn is_of_a_replica(answer: &Value) -> bool {
+    match answer {
+        Value::Array(parts) => parts.first().is_some_and(|role| text(role) == "slave"),
+        info => text(info).contains("role:slave"),
+    }
+}
+
+fn text(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::BulkString(text) => String::from_utf8_lossy(text),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text.into(),
+        _ => "".into(),
     }
 }
 
@@ -292,9 +357,9 @@ mod tests {
     /// The answers of a server that is as it should be.
     fn good() -> Vec<RedisResult<Value>> {
         vec![
-            Ok(Value::Array(vec![text("master").unwrap(), Value::Int(0)])),
             text(INFO),
             Ok(Value::Int(1)),
+            refused("NOSCRIPT No matching script"),
             setting("save", ""),
             setting("appendonly", "no"),
             setting("maxmemory", "1000000"),
@@ -307,12 +372,12 @@ mod tests {
     fn with(place: usize, answer: RedisResult<Value>) -> Result<Checkup, Unusable> {
         let mut answers = good();
         answers[place] = answer;
-        Checkup::from_answers(answers)
+        Checkup::from_answers(answers, Ok(Value::Nil))
     }
 
     #[test]
     fn a_server_as_it_should_be_is_strict_and_nothing_is_found() {
-        let checkup = Checkup::from_answers(good()).unwrap();
+        let checkup = Checkup::from_answers(good(), Ok(Value::Nil)).unwrap();
         assert_eq!(checkup.findings, []);
         assert_eq!(checkup.level(), Guarantee::Strict);
         assert!(checkup.runs_scripts);
@@ -322,16 +387,17 @@ mod tests {
     fn each_weakness_is_found_and_lowers_the_level_as_it_says() {
         let denied = || refused("NOPERM this user has no permissions");
         for (place, answer, finding) in [
-            (1, text(&INFO.replace("slaves:0", "slaves:2")), REPLICAS),
+            (0, text(&INFO.replace("slaves:0", "slaves:2")), REPLICAS),
             (
-                1,
+                0,
                 text(&INFO.replace("aof_enabled:0", "aof_enabled:1")),
                 APPEND_ONLY,
             ),
-            (1, text(&INFO.replace("loaded:0", "loaded:7")), OLD_DATA),
-            (1, denied(), UNKNOWN),
+            (0, text(&INFO.replace("loaded:0", "loaded:7")), OLD_DATA),
+            (0, denied(), UNKNOWN),
+            (1, denied(), NO_SCRIPTS),
             (2, denied(), NO_SCRIPTS),
-            (2, refused("ERR unknown command 'EVAL'"), NO_SCRIPTS),
+            (1, refused("ERR unknown command 'EVAL'"), NO_SCRIPTS),
             (3, setting("save", "3600 1"), SNAPSHOTS),
             (3, denied(), UNKNOWN),
             (4, setting("appendonly", "yes"), APPEND_ONLY),
@@ -353,25 +419,23 @@ mod tests {
     #[test]
     fn the_weakest_finding_decides() {
         let mut answers = good();
-        answers[2] = refused("NOPERM no scripts");
+        answers[1] = refused("NOPERM no scripts");
         answers[3] = setting("save", "3600 1");
-        let checkup = Checkup::from_answers(answers).unwrap();
+        let checkup = Checkup::from_answers(answers, Ok(Value::Nil)).unwrap();
         assert_eq!(checkup.findings, [NO_SCRIPTS, SNAPSHOTS]);
         assert_eq!(checkup.level(), Guarantee::Unfenced);
     }
 
     #[test]
     fn a_replica_a_cluster_and_a_server_that_loads_cannot_be_used() {
-        let slave = Ok(Value::Array(vec![text("slave").unwrap()]));
         for (place, answer, unusable) in [
-            (0, slave, Unusable::Replica),
             (
-                1,
+                0,
                 text(&INFO.replace("role:master", "role:slave")),
                 Unusable::Replica,
             ),
             (
-                1,
+                0,
                 text(&INFO.replace("standalone", "cluster")),
                 Unusable::Cluster,
             ),
@@ -381,19 +445,25 @@ mod tests {
                 Unusable::Loading,
             ),
             // To a user who may not read the empty key, that is all that says so.
-            (2, refused("LOADING Redis is loading"), Unusable::Loading),
-            (2, refused("BUSY Redis is busy"), Unusable::Loading),
+            (1, refused("LOADING Redis is loading"), Unusable::Loading),
+            (1, refused("BUSY Redis is busy"), Unusable::Loading),
         ] {
             assert_eq!(with(place, answer), Err(unusable));
         }
+        let slave = Ok(Value::Array(vec![text("slave").unwrap()]));
+        let found = Checkup::from_answers(good(), slave);
+        assert_eq!(found, Err(Unusable::Replica));
     }
 
     #[test]
     fn a_cluster_without_slots_is_one_though_it_is_not_ready_either() {
         let mut answers = good();
-        answers[1] = text(&INFO.replace("standalone", "cluster"));
+        answers[0] = text(&INFO.replace("standalone", "cluster"));
         answers[7] = refused("CLUSTERDOWN Hash slot not served");
-        assert_eq!(Checkup::from_answers(answers), Err(Unusable::Cluster));
+        assert_eq!(
+            Checkup::from_answers(answers, Ok(Value::Nil)),
+            Err(Unusable::Cluster)
+        );
     }
 
     #[test]
@@ -401,7 +471,7 @@ mod tests {
         let denied =
             || -> RedisResult<Value> { Err(RedisError::from((redis::ErrorKind::Client, "no"))) };
         let answers = (0..8).map(|_| denied()).collect();
-        let checkup = Checkup::from_answers(answers).unwrap();
+        let checkup = Checkup::from_answers(answers, Ok(Value::Nil)).unwrap();
         assert_eq!(checkup.findings, [NO_SCRIPTS, UNKNOWN]);
     }
 }

@@ -93,7 +93,7 @@ impl ConnectError {
             };
         }
         match (error.kind(), Fault::of(error)) {
-            (_, Fault::TimedOut) => Self::TimedOut,
+            _ if error.is_timeout() => Self::TimedOut,
             (RedisKind::AuthenticationFailed, _) | (_, Fault::Denied | Fault::LoggedOut) => {
                 Self::Login(cause.into())
             }
@@ -126,12 +126,15 @@ fn is_about_certificates(text: &str) -> bool {
 
 /// Makes connections to one server.
 pub(crate) struct Connector {
-    pub(crate) pool: Pool,
+    /// Of lanes.
+    lanes: Pool,
+    /// Of connections that somebody needs for themselves for a while.
+    pub(crate) exclusive: Pool,
     deadlines: Deadlines,
 }
 
 impl Connector {
-    /// `connections` is how many there may be at once.
+    /// `lanes` and `exclusive` are how many connections of each kind there may be at once.
     ///
     /// # Errors
     ///
@@ -139,7 +142,8 @@ impl Connector {
     pub(crate) fn new(
         server: ConnectionInfo,
         deadlines: Deadlines,
-        connections: usize,
+        lanes: usize,
+        exclusive: usize,
     ) -> Result<Self, ConnectError> {
         let keepalive = TcpKeepalive::new()
             .with_time(KEEPALIVE.0)
@@ -158,22 +162,28 @@ impl Connector {
             .set_connection_timeout(Some(deadlines.connect))
             .set_response_timeout(None)
             .set_pipeline_buffer_size(DRIVER_BUFFER);
-        let manager =
-            Manager::new_with_config(server, config).map_err(|error| ConnectError::of(&error))?;
-        let pool = Pool::builder(manager)
-            .max_size(connections)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(deadlines.write))
-            .create_timeout(Some(deadlines.connect))
-            .recycle_timeout(Some(deadlines.connect))
-            .build()
-            .map_err(|_no_runtime| ConnectError::NoRuntime)?;
-        Ok(Self { pool, deadlines })
+        let pool = |connections| {
+            let manager = Manager::new_with_config(server.clone(), config.clone());
+            let manager = manager.map_err(|error| ConnectError::of(&error))?;
+            Pool::builder(manager)
+                .max_size(connections)
+                .runtime(Runtime::Tokio1)
+                .wait_timeout(Some(deadlines.write))
+                .create_timeout(Some(deadlines.connect))
+                .recycle_timeout(Some(deadlines.connect))
+                .build()
+                .map_err(|_no_runtime| ConnectError::NoRuntime)
+        };
+        Ok(Self {
+            lanes: pool(lanes)?,
+            exclusive: pool(exclusive)?,
+            deadlines,
+        })
     }
 
     /// Makes a connection, and looks the server over.
     pub(crate) async fn connect(&self) -> Result<(Connection, Checkup), ConnectError> {
-        let pooled = self.pool.get().await;
+        let pooled = self.lanes.get().await;
         let mut connection = pooled.map_err(|error| ConnectError::of_pool(&error))?;
         match Checkup::of(&mut connection, self.deadlines.connect).await {
             Ok(checkup) => Ok((connection, checkup)),
@@ -182,6 +192,7 @@ impl Connector {
                 drop(Connection::take(connection));
                 Err(match unusable {
                     Unusable::Silent => ConnectError::TimedOut,
+                    Unusable::Broken => ConnectError::Unreachable(unusable.into()),
                     Unusable::Replica | Unusable::Loading | Unusable::Cluster => {
                         ConnectError::Unusable(unusable.into())
                     }
@@ -195,7 +206,7 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The pool's own `Debug` shows its manager, and that the server's address.
         f.debug_struct("Connector")
-            .field("pool", &self.pool.status())
+            .field("lanes", &self.lanes.status())
             .finish_non_exhaustive()
     }
 }

@@ -39,9 +39,6 @@ pub(crate) enum Fault {
 impl Fault {
     /// Classifies an error of the driver.
     pub(crate) fn of(error: &RedisError) -> Self {
-        if error.is_timeout() {
-            return Self::TimedOut;
-        }
         match error.kind() {
             RedisKind::Io | RedisKind::Parse => Self::Broken,
             RedisKind::AuthenticationFailed => Self::Denied,
@@ -203,9 +200,10 @@ mod tests {
     #[expect(clippy::too_many_lines, reason = "one table")]
     fn each_error_of_the_driver_has_its_class() {
         for (error, fault, kind) in [
+            // The kernel gave the connection up: the deadlines of commands are not the driver's.
             (
                 io(io::ErrorKind::TimedOut),
-                Fault::TimedOut,
+                Fault::Broken,
                 ErrorKind::Unavailable,
             ),
             (

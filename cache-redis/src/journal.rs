@@ -34,13 +34,10 @@ impl Journal {
         }
     }
 
-    /// The keys that were removed within the reach of `now`, each once.
+    /// The keys that were removed within the reach of `now`.
     pub(crate) fn recent(&mut self, now: Instant) -> Vec<Key> {
         self.forget(now);
-        let mut keys: Vec<Key> = self.removed.iter().map(|(_, key)| key.clone()).collect();
-        keys.sort_unstable_by(|one, other| one.as_bytes().cmp(other.as_bytes()));
-        keys.dedup();
-        keys
+        self.removed.iter().map(|(_, key)| key.clone()).collect()
     }
 
     fn forget(&mut self, now: Instant) {
@@ -50,6 +47,13 @@ impl Journal {
             self.removed.pop_front();
         }
     }
+}
+
+/// Each of `keys` once.
+pub(crate) fn distinct(mut keys: Vec<Key>) -> Vec<Key> {
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 #[cfg(test)]
@@ -65,9 +69,9 @@ mod tests {
         let now = Instant::now();
         let mut journal = Journal::default();
         journal.note(&keys(&["a"]), now);
-        assert_eq!(journal.recent(now + REACH), keys(&["a"]));
+        assert_eq!(distinct(journal.recent(now + REACH)), keys(&["a"]));
         let later = now + REACH + Duration::from_millis(1);
-        assert_eq!(journal.recent(later), keys(&[]));
+        assert_eq!(distinct(journal.recent(later)), keys(&[]));
     }
 
     #[test]
@@ -76,8 +80,8 @@ mod tests {
         let mut journal = Journal::default();
         journal.note(&keys(&["a", "b"]), now);
         journal.note(&keys(&["a"]), now + REACH);
-        assert_eq!(journal.recent(now + REACH), keys(&["a", "b"]));
-        assert_eq!(journal.recent(now + REACH * 2), keys(&["a"]));
+        assert_eq!(distinct(journal.recent(now + REACH)), keys(&["a", "b"]));
+        assert_eq!(distinct(journal.recent(now + REACH * 2)), keys(&["a"]));
     }
 
     #[test]
@@ -90,6 +94,6 @@ mod tests {
             journal.note(std::slice::from_ref(&key), now);
         }
         assert_eq!(journal.removed.len(), LIMIT);
-        assert_eq!(journal.recent(now), [key]);
+        assert_eq!(distinct(journal.recent(now)), [key]);
     }
 }

@@ -1,17 +1,17 @@
 //! Removals that wait until replicas have acknowledged them.
 //!
 //! `WAIT` counts the replicas that acknowledged what *its own connection* wrote, and blocks that
-//! connection meanwhile. So the removal and its `WAIT` go together over a connection that is taken
-//! from the pool for them alone. From Redis 7.2 on it counts from the connection's last command
+//! connection meanwhile. So the removal and its `WAIT` go together over a connection of
+//! their own. From Redis 7.2 on it counts from the connection's last command
 //! that changed something, so the removal is to be one that always does: else a removal that is
 //! repeated would wait for nothing.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use cache_core::{Error, ErrorKind, Key};
 use deadpool_redis::Connection;
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value, pipe};
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     error::Fault,
@@ -30,12 +30,37 @@ pub(crate) struct Replicas {
     pub(crate) patience: Duration,
 }
 
-/// Removes `keys`, atomically, and waits for replicas.
-pub(crate) async fn remove(set: &LaneSet, keys: &[Key], replicas: Replicas) -> Result<(), Error> {
+/// Removes `keys`, atomically, and waits for replicas: for the write deadline and the patience, the
+/// wait for a connection included.
+///
+/// On the runtime of the lanes, where a connection that is made for it outlives its caller's runtime.
+pub(crate) async fn remove(
+    set: &Arc<LaneSet>,
+    keys: Vec<Key>,
+    replicas: Replicas,
+) -> Result<(), Error> {
     // An open breaker turns this away too, before it waits for a connection.
     drop(set.lane()?);
-    set.note_removal(keys);
-    let Ok(pooled) = set.pool().get().await else {
+    set.note_removal(&keys);
+    let deadline = set.deadlines().write + replicas.patience;
+    let runtime = set.runtime().clone();
+    let set = Arc::clone(set);
+    let removal = async move {
+        let removed = timeout(deadline, remove_and_wait(&set, &keys, replicas)).await;
+        removed.unwrap_or_else(|_elapsed| Err(Fault::TimedOut.error()))
+    };
+    // A set, since it ends what is in it when its caller leaves.
+    let mut running = JoinSet::new();
+    running.spawn_on(removal, &runtime);
+    match running.join_next().await {
+        Some(Ok(removed)) => removed,
+        Some(Err(_gone)) => Err(Fault::Broken.error()),
+        None => Err(Fault::Away.error()),
+    }
+}
+
+async fn remove_and_wait(set: &LaneSet, keys: &[Key], replicas: Replicas) -> Result<(), Error> {
+    let Ok(pooled) = set.exclusive().get().await else {
         return Err(Fault::Away.error());
     };
     let mut waiting = Waiting(Some(pooled));
@@ -52,13 +77,8 @@ pub(crate) async fn remove(set: &LaneSet, keys: &[Key], replicas: Replicas) -> R
         .cmd("WAIT")
         .arg(replicas.count)
         .arg(millis(replicas.patience));
-    let deadline = set.deadlines().write + replicas.patience;
-    let asked = timeout(deadline, commands.query_async(connection)).await;
-    let answers: Vec<RedisResult<Value>> = match asked {
-        Ok(Ok(answers)) => answers,
-        Ok(Err(error)) => return Err(failed(&error)),
-        Err(_elapsed) => return Err(Fault::TimedOut.error()),
-    };
+    let asked = commands.query_async(connection).await;
+    let answers: Vec<RedisResult<Value>> = asked.map_err(|error| failed(&error))?;
     let acknowledged = acknowledged(answers).map_err(|error| failed(&error))?;
     // It answered, so the next one may have it.
     drop(waiting.0.take());

@@ -51,8 +51,8 @@ return {3, redis.call('PTTL', KEYS[2])}",
 
 /// Removes the value and takes the lease from whoever has it.
 ///
-/// Keys: `K`, `L`. Arguments: the token, the hold in ms. Invariant 2. It removes first: when
-/// memory is full the `SET` is refused, and the value is gone all the same.
+/// Keys: `K`, `L`. Arguments: the token, the hold in ms. Invariant 2. It removes first: a
+/// script that has written is not stopped by a memory that is full, and a `SET` first would be.
 pub(crate) static SEIZE: LazyLock<Step> = LazyLock::new(|| {
     Step::new(
         "redis.call('DEL', KEYS[1])

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use cache_core::{Acquire, Entry, Error, ErrorKind, Extend, Fill, Key, Lease, Ttl};
 use redis::{Cmd, Value};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 #[cfg(feature = "testing")]
 use crate::Mutant;
@@ -15,7 +15,13 @@ use crate::{
     lane::{Failed, Lane, LaneSet},
     scripts::{self, Step},
     token::{self, Tokens},
+    unfenced,
 };
+
+/// How often, and how far apart, a lease is given back whose connection broke: together somewhat less
+/// than a hold.
+const GIVE_BACKS: u32 = 10;
+const GIVE_BACK_PAUSE: Duration = Duration::from_millis(200);
 
 /// What stands for "there is no such thing": the marker of go-zero, which no codec writes.
 const ABSENT: &[u8] = b"*";
@@ -95,16 +101,20 @@ async fn run(
 
 /// A lease that was asked for and not answered. It is released behind the question, on the same
 /// connection, so that an orphan holds nobody off for a whole hold.
-struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     set: &'a Arc<LaneSet>,
-    lane: Arc<Lane>,
+    pub(crate) lane: Arc<Lane>,
     key: &'a Key,
-    lease: Lease,
+    pub(crate) lease: Lease,
     is_answered: bool,
 }
 
 impl<'a> Asked<'a> {
-    fn new(set: &'a Arc<LaneSet>, key: &'a Key, tokens: &Tokens) -> Result<Self, Failed> {
+    pub(crate) fn new(
+        set: &'a Arc<LaneSet>,
+        key: &'a Key,
+        tokens: &Tokens,
+    ) -> Result<Self, Failed> {
         Ok(Self {
             lane: set.lane()?,
             set,
@@ -115,7 +125,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Takes note of an answer. An error of the server's says that nothing was granted.
-    fn answered<T>(&mut self, answer: &Result<T, Failed>) {
+    pub(crate) fn answered<T>(&mut self, answer: &Result<T, Failed>) {
         self.is_answered = match answer {
             Ok(_) => true,
             Err(failed) => !matches!(failed.fault, Fault::TimedOut | Fault::Broken),
@@ -135,7 +145,7 @@ impl Drop for Asked<'_> {
         let (set, lane) = (Arc::clone(self.set), Arc::clone(&self.lane));
         let (key, lease) = (self.key.clone(), self.lease);
         let runtime = set.runtime().clone();
-        runtime.spawn(async move { give_back(&set, &lane, &key, lease).await });
+        runtime.spawn(async move { give_back(&set, lane, &key, lease).await });
     }
 }
 
@@ -289,10 +299,33 @@ pub(crate) async fn release(set: &LaneSet, key: &Key, lease: Lease) -> Result<()
     Ok(())
 }
 
-/// Releases by one command whose answer nobody needs: a server that hangs may answer it when this
-/// has long been given up, and could not be told a script then that it does not know.
-async fn give_back(set: &LaneSet, lane: &Arc<Lane>, key: &Key, lease: Lease) -> Result<(), Failed> {
+/// Gives a lease back that may have been granted. On a lane that broke, which the server may notice
+/// later than the question, that has to wait for the next one.
+async fn give_back(set: &LaneSet, lane: Arc<Lane>, key: &Key, lease: Lease) {
+    let mut lane = lane;
+    for _ in 0..GIVE_BACKS {
+        match give_back_on(set, &lane, key, lease).await {
+            Err(failed) if failed.fault == Fault::Broken => sleep(GIVE_BACK_PAUSE).await,
+            Ok(()) | Err(_) => return,
+        }
+        if let Ok(next) = set.lane() {
+            lane = next;
+        }
+    }
+}
+
+/// By one command whose answer nobody needs: a server that hangs may answer it when this has long
+/// been given up, and could not be told a script then that it does not know.
+async fn give_back_on(
+    set: &LaneSet,
+    lane: &Arc<Lane>,
+    key: &Key,
+    lease: Lease,
+) -> Result<(), Failed> {
     let deadline = Instant::now() + set.deadlines().write;
+    if !set.runs_scripts() {
+        return unfenced::release_on(set, lane, key, lease, deadline).await;
+    }
     let release = invocation(
         "EVAL",
         scripts::RELEASE.source,
@@ -303,9 +336,9 @@ async fn give_back(set: &LaneSet, lane: &Arc<Lane>, key: &Key, lease: Lease) -> 
 }
 
 /// Removes `keys`, atomically.
-pub(crate) async fn remove(set: &LaneSet, keys: &[Key]) -> Result<(), Error> {
+pub(crate) async fn remove(set: &LaneSet, keys: &[Key], deadline: Instant) -> Result<(), Error> {
+    let lane = set.lane()?;
     set.note_removal(keys);
-    let deadline = Instant::now() + set.deadlines().write;
     let command = removal(keys);
     #[cfg(feature = "testing")]
     let command = if set.rules().without(Mutant::RemoveKeepsLease) {
@@ -317,7 +350,7 @@ pub(crate) async fn remove(set: &LaneSet, keys: &[Key]) -> Result<(), Error> {
     } else {
         command
     };
-    set.call(&set.lane()?, &command, deadline).await?;
+    set.call(&lane, &command, deadline).await?;
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Leases still let one process at a time load a key. But between the look at the lease and the
 //! write that follows, another command can get in, so a load that is overtaken by an invalidation
-//! may store an old value, rarely: this is what the guarantee `unfenced` means.
+//! may store an old value, rarely: this is what the guarantee `unfenced` means. One process that runs
+//! without the fence takes it from all who share its store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,8 +16,8 @@ use tokio::time::Instant;
 use crate::{
     error::Fault,
     key::lease_key,
-    lane::{Lane, LaneSet},
-    steps::{entry, held, is_one, millis},
+    lane::{Failed, Lane, LaneSet},
+    steps::{Asked, entry, held, is_one, millis},
     token::{self, Tokens},
 };
 
@@ -29,11 +30,15 @@ struct Steps<'a> {
 
 impl<'a> Steps<'a> {
     fn new(set: &'a LaneSet, time: Duration) -> Result<Self, Error> {
-        Ok(Self {
-            lane: set.lane()?,
+        Ok(Self::on(&set.lane()?, set, time))
+    }
+
+    fn on(lane: &Arc<Lane>, set: &'a LaneSet, time: Duration) -> Self {
+        Self {
+            lane: Arc::clone(lane),
             set,
             deadline: Instant::now() + time,
-        })
+        }
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, Error> {
@@ -49,42 +54,43 @@ impl<'a> Steps<'a> {
 }
 
 pub(crate) async fn acquire(
-    set: &LaneSet,
+    set: &Arc<LaneSet>,
     key: &Key,
     hold: Duration,
     tokens: &Tokens,
 ) -> Result<Acquire, Error> {
-    let steps = Steps::new(set, set.deadlines().read)?;
-    let (lease, lease_key) = (tokens.draw(), lease_key(key.as_bytes()));
+    // Unless it says that it was answered, it gives the lease back when it is dropped.
+    let mut asked = Asked::new(set, key, tokens)?;
+    let steps = Steps::on(&asked.lane, set, set.deadlines().read);
+    let lease_key = lease_key(key.as_bytes());
     let mut take = cmd("SET");
-    take.arg(&lease_key).arg(token::text(lease));
+    take.arg(&lease_key).arg(token::text(asked.lease));
     take.arg("NX").arg("PX").arg(millis(hold));
     let mut read = cmd("GET");
     read.arg(key.as_bytes());
     // One behind the other: what was stored before the lease was free is found, not loaded again.
     let (taken, found) = join(
-        steps.send(&take),
+        set.call(&steps.lane, &take, steps.deadline),
         set.call(&steps.lane, &read, steps.deadline),
     )
     .await;
-    let found = match found {
-        Ok(Value::BulkString(found)) => Some(entry(found.into())),
-        Ok(_) => None,
-        // Something is there that nobody can read: as an empty payload, which no codec writes.
-        Err(failed) if failed.fault == Fault::WrongType => Some(Entry::Encoded(Bytes::new())),
-        Err(failed) => return Err(failed.into()),
-    };
     let is_taken = taken.as_ref().is_ok_and(|answer| *answer != Value::Nil);
-    if let Some(found) = found {
-        if is_taken {
-            // That it fails costs others the rest of the hold.
-            release(set, key, lease).await.ok();
-        }
-        return Ok(Acquire::Hit(found));
+    if !is_taken {
+        asked.answered(&taken);
     }
+    match found {
+        Ok(Value::BulkString(found)) => return Ok(Acquire::Hit(entry(found.into()))),
+        Ok(_) => {}
+        // Something is there that nobody can read: as an empty payload, which no codec writes.
+        Err(failed) if failed.fault == Fault::WrongType => {
+            return Ok(Acquire::Hit(Entry::Encoded(Bytes::new())));
+        }
+        Err(failed) => return Err(failed.into()),
+    }
+    asked.answered(&taken);
     taken?;
     if is_taken {
-        return Ok(Acquire::Granted(lease));
+        return Ok(Acquire::Granted(asked.lease));
     }
     match steps.send(cmd("PTTL").arg(&lease_key)).await? {
         Value::Int(left) => Ok(held(left, hold)),
@@ -92,21 +98,24 @@ pub(crate) async fn acquire(
     }
 }
 
+/// The lease first: nobody who held it before can fill the key in between.
 pub(crate) async fn seize(
-    set: &LaneSet,
+    set: &Arc<LaneSet>,
     key: &Key,
     hold: Duration,
     tokens: &Tokens,
 ) -> Result<Lease, Error> {
+    let mut asked = Asked::new(set, key, tokens)?;
     set.note_removal(std::slice::from_ref(key));
-    let steps = Steps::new(set, set.deadlines().write)?;
-    let lease = tokens.draw();
-    steps.send(cmd("DEL").arg(key.as_bytes())).await?;
+    let steps = Steps::on(&asked.lane, set, set.deadlines().write);
     let mut take = cmd("SET");
-    take.arg(lease_key(key.as_bytes())).arg(token::text(lease));
+    take.arg(lease_key(key.as_bytes()))
+        .arg(token::text(asked.lease));
     take.arg("PX").arg(millis(hold));
     steps.send(&take).await?;
-    Ok(lease)
+    steps.send(cmd("DEL").arg(key.as_bytes())).await?;
+    asked.answered(&Ok(()));
+    Ok(asked.lease)
 }
 
 pub(crate) async fn fill(
@@ -150,10 +159,21 @@ pub(crate) async fn extend(
 }
 
 pub(crate) async fn release(set: &LaneSet, key: &Key, lease: Lease) -> Result<(), Error> {
-    let steps = Steps::new(set, set.deadlines().write)?;
+    let deadline = Instant::now() + set.deadlines().write;
+    Ok(release_on(set, &set.lane()?, key, lease, deadline).await?)
+}
+
+pub(crate) async fn release_on(
+    set: &LaneSet,
+    lane: &Arc<Lane>,
+    key: &Key,
+    lease: Lease,
+    deadline: Instant,
+) -> Result<(), Failed> {
     let lease_key = lease_key(key.as_bytes());
-    if steps.holds(&lease_key, lease).await? {
-        steps.send(cmd("DEL").arg(&lease_key)).await?;
+    let holder = set.call(lane, cmd("GET").arg(&lease_key), deadline).await?;
+    if holder == Value::BulkString(token::text(lease).into_bytes()) {
+        set.call(lane, cmd("DEL").arg(&lease_key), deadline).await?;
     }
     Ok(())
 }

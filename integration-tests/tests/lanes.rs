@@ -67,7 +67,7 @@ async fn a_backend_that_is_dropped_while_a_lane_is_replaced_leaves_no_connection
     let proxy = Proxy::before(&server).await;
     let url = proxy.url().replace("redis://", "redis://app:secret@");
     // At its login, at the look at the server, and at the removal of what was removed before.
-    for step in ["HELLO", "ROLE", "DEL"] {
+    for step in ["HELLO", "INFO", "DEL"] {
         let redis = connect(&url).await;
         let removed = redis.remove(&[Key::new(b"key")]).await;
         assert!(removed[0].is_ok());
@@ -117,7 +117,7 @@ async fn a_connect_that_is_given_up_leaves_no_connection() {
     let server = owned().user(APP).start().await;
     let proxy = Proxy::before(&server).await;
     let url = proxy.url().replace("redis://", "redis://app:secret@");
-    for step in ["HELLO", "ROLE"] {
+    for step in ["HELLO", "INFO"] {
         proxy.hold_matching(move |request| request.is(step));
         let builder = Redis::builder().url(&url);
         let connecting = builder.connect_timeout(Duration::from_secs(30)).connect();

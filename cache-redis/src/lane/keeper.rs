@@ -1,14 +1,20 @@
-//! The tasks that keep a node's lanes: one per place connects, one probes.
+//! The tasks that keep a node's lanes: one per place looks at its lane and connects, one probes.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
 use cache_core::Event;
+use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use redis::Cmd;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::{one::Lane, reads, set::Shared};
-use crate::{checkup::Checkup, connect::ConnectError, steps::removal};
+use crate::{
+    checkup::{Checkup, is_of_a_replica},
+    connect::ConnectError,
+    journal,
+    steps::removal,
+};
 
 /// The first and the longest pause between two attempts to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
@@ -19,25 +25,36 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// How many keys one command of the journal's removal has.
 const KEYS_AT_ONCE: usize = 512;
 
-/// Keeps the lane of one place: connects whenever it is gone.
+/// How often the server is asked for a sign of life, and after how many times it is looked over anew.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOKS: u32 = 30;
+
+/// How many parts of the journal's removal are on their way at once.
+const PARTS: usize = 8;
+
+/// Keeps the lane of one place: looks at it, and connects whenever it is gone.
 pub(super) async fn keep(set: Arc<Shared>, slot: usize) {
     let mut pause = BACKOFF.0;
     let mut opened = Instant::now();
     let mut was_open = set.lanes[slot].load().is_some();
     let mut is_quiet = false;
+    let mut looks = 0;
     loop {
-        if set.lanes[slot].load().is_some() {
-            set.vacated[slot].notified().await;
+        if let Some(lane) = set.lanes[slot].load_full() {
+            tokio::select! {
+                () = set.vacated[slot].notified() => {}
+                () = sleep(LOOK_EVERY) => looks += 1,
+            }
+            if set.is_in_place(&lane) {
+                look(&set, &lane, looks % LOOKS == LOOKS - 1).await;
+            }
             continue;
         }
         if opened.elapsed() < SHORT_LIFE && was_open {
             wait(&mut pause).await;
         }
-        match open(&set, slot, was_open).await {
+        match open(&set, slot).await {
             Ok(()) => {
-                if was_open {
-                    look_after(&set, slot).await;
-                }
                 if is_quiet {
                     info!("connected to redis again");
                 }
@@ -59,14 +76,22 @@ pub(super) async fn keep(set: Arc<Shared>, slot: usize) {
     }
 }
 
-/// Asks the other lanes for a sign of life: whatever broke one may have broken them, and a lane that
-/// is idle would let a caller find that out.
-async fn look_after(set: &Arc<Shared>, replaced: usize) {
-    for lane in &set.lanes {
-        if let Some(lane) = lane.load_full()
-            && lane.slot != replaced
-        {
-            ping(set, &lane).await;
+/// Looks at a lane that nobody may be using: whether it still answers, and whether its server is
+/// still the primary, which a server that was demoted tells to nobody who only reads.
+async fn look(set: &Arc<Shared>, lane: &Arc<Lane>, closely: bool) {
+    let checkup = set.checkup.load_full();
+    let Some(checkup) = checkup else { return };
+    let deadline = Instant::now() + set.deadlines.read;
+    let answer = set.call(lane, &checkup.sign_of_life(), deadline).await;
+    if answer.is_ok_and(|answer| is_of_a_replica(&answer)) {
+        // Whatever they are connected to was this server.
+        set.all_lanes().for_each(|lane| set.retire(&lane));
+        return;
+    }
+    if closely && lane.slot == 0 {
+        let again = Checkup::of(&mut lane.connection(), set.deadlines.read).await;
+        if let Ok(checkup) = again {
+            announce(set, checkup);
         }
     }
 }
@@ -81,18 +106,12 @@ async fn wait(pause: &mut Duration) {
     *pause = (*pause * 2).min(BACKOFF.1);
 }
 
-/// Opens the lane of one place: connects, looks the node over, and, if the lane replaces another,
-/// removes once more what was removed lately.
-pub(super) async fn open(
-    set: &Arc<Shared>,
-    slot: usize,
-    replaces: bool,
-) -> Result<(), ConnectError> {
+/// Opens the lane of one place: connects, looks the node over, and removes once more what was removed
+/// lately, since the server may be another one than before, or the same with old data.
+pub(super) async fn open(set: &Arc<Shared>, slot: usize) -> Result<(), ConnectError> {
     let (connection, checkup) = set.connector.connect().await?;
     let (lane, waiting) = Lane::new(slot, connection);
-    if replaces {
-        remove_again(set, &lane).await?;
-    }
+    remove_again(set, &lane).await?;
     announce(set, checkup);
     let gatherer = tokio::spawn(reads::gather(Arc::clone(set), Arc::clone(&lane), waiting));
     lane.gathered_by(gatherer.abort_handle());
@@ -102,11 +121,16 @@ pub(super) async fn open(
 
 /// Removes what was removed lately once more, before anybody reads through the new lane.
 async fn remove_again(set: &Arc<Shared>, lane: &Arc<Lane>) -> Result<(), ConnectError> {
-    let keys = set.journal.lock().recent(Instant::now());
-    for part in keys.chunks(KEYS_AT_ONCE) {
+    let recent = set.journal.lock().recent(Instant::now());
+    let keys = journal::distinct(recent);
+    let removals: Vec<Cmd> = keys.chunks(KEYS_AT_ONCE).map(removal).collect();
+    for some in removals.chunks(PARTS) {
         let deadline = Instant::now() + set.deadlines.write;
-        let removed = set.call(lane, &removal(part), deadline).await;
-        removed.map_err(|failed| ConnectError::Unusable(cache_core::Error::from(failed).into()))?;
+        let removals = some.iter().map(|removal| set.call(lane, removal, deadline));
+        for removed in join_all(removals).await {
+            removed
+                .map_err(|failed| ConnectError::Unusable(cache_core::Error::from(failed).into()))?;
+        }
     }
     if !keys.is_empty() {
         debug!(
@@ -132,10 +156,7 @@ pub(super) async fn probe(set: Arc<Shared>) {
     loop {
         match set.begin_probe() {
             Ok(()) => {
-                let is_well = match set.any_lane() {
-                    Some(lane) => ping(&set, &lane).await,
-                    None => false,
-                };
+                let is_well = ping_all(&set).await;
                 set.probed(is_well);
             }
             // Opened anew meanwhile, after a lane that was put in had closed it, it is due sooner.
@@ -148,9 +169,21 @@ pub(super) async fn probe(set: Arc<Shared>) {
     }
 }
 
-async fn ping(set: &Shared, lane: &Arc<Lane>) -> bool {
+/// Pings all lanes at once; one answer is enough.
+async fn ping_all(set: &Arc<Shared>) -> bool {
+    let lanes = set.all_lanes();
+    let mut pings: FuturesUnordered<_> = lanes.map(|lane| ping(Arc::clone(set), lane)).collect();
+    while let Some(is_well) = pings.next().await {
+        if is_well {
+            return true;
+        }
+    }
+    false
+}
+
+async fn ping(set: Arc<Shared>, lane: Arc<Lane>) -> bool {
     let mut command = Cmd::new();
     command.arg("PING");
     let deadline = Instant::now() + set.deadlines.read;
-    set.call(lane, &command, deadline).await.is_ok()
+    set.call(&lane, &command, deadline).await.is_ok()
 }

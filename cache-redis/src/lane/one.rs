@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicUsize, Ordering},
@@ -10,11 +9,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use deadpool_redis::Connection;
 use parking_lot::Mutex;
 use redis::{Cmd, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::AbortHandle,
     time::{Instant, timeout_at},
 };
@@ -37,8 +37,14 @@ pub(crate) struct Lane {
     pooled: Mutex<Option<Connection>>,
     pub(super) reads: mpsc::Sender<Read>,
     gatherer: Mutex<Option<AbortHandle>>,
-    in_flight: AtomicUsize,
+    /// Shared with those who wait, so that they need not hold the lane.
+    in_flight: Arc<AtomicUsize>,
     timeouts_in_a_row: AtomicU32,
+    last_timeout: Mutex<Option<Instant>>,
+    /// Told when more reads wait than one batch takes.
+    pub(super) crowded: Notify,
+    /// How many bytes a value had lately.
+    value_bytes: AtomicUsize,
 }
 
 impl Lane {
@@ -50,8 +56,11 @@ impl Lane {
             pooled: Mutex::new(Some(pooled)),
             reads,
             gatherer: Mutex::new(None),
-            in_flight: AtomicUsize::new(0),
+            in_flight: Arc::default(),
             timeouts_in_a_row: AtomicU32::new(0),
+            last_timeout: Mutex::new(None),
+            crowded: Notify::new(),
+            value_bytes: AtomicUsize::new(0),
         };
         (Arc::new(lane), waiting)
     }
@@ -67,9 +76,38 @@ impl Lane {
     }
 
     /// Counts one who waits, until the answer is dropped.
-    pub(super) fn enter<L: Deref<Target = Self>>(lane: L) -> InFlight<L> {
-        lane.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(lane)
+    pub(super) fn enter(&self) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(&self.in_flight))
+    }
+
+    /// Takes note that another read waits for its batch.
+    pub(super) fn note_queued(&self) {
+        if self.reads.max_capacity() - self.reads.capacity() >= reads::BATCH {
+            self.crowded.notify_one();
+        }
+    }
+
+    /// How many keys a batch is to have, so that its reply stays small.
+    pub(super) fn batch(&self) -> usize {
+        let bytes = self.value_bytes.load(Ordering::Relaxed).max(1);
+        (reads::REPLY_BYTES / bytes).clamp(1, reads::BATCH)
+    }
+
+    /// Takes note of the values of a batch.
+    pub(super) fn note_values(&self, values: &[Option<Bytes>]) {
+        let bytes: usize = values.iter().flatten().map(Bytes::len).sum();
+        let found = values.iter().flatten().count();
+        if let Some(now) = bytes.checked_div(found) {
+            let before = self.value_bytes.load(Ordering::Relaxed);
+            let smoothed = (before / 4).saturating_mul(3).saturating_add(now / 4);
+            self.value_bytes.store(smoothed, Ordering::Relaxed);
+        }
+    }
+
+    /// The connection, for a look at the server.
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
     }
 
     /// Sends a command and waits for its answer, until `deadline` at most.
@@ -90,8 +128,16 @@ impl Lane {
         }
     }
 
-    /// Takes note of a timeout; whether it is one too many.
-    pub(super) fn timed_out(&self) -> bool {
+    /// Takes note of the timeout of a command that was sent at `sent`; whether it is one too many.
+    ///
+    /// Only one that was sent after the last timeout counts: what waits together times out together,
+    /// and one short stop is no reason to connect anew.
+    pub(super) fn timed_out(&self, sent: Instant) -> bool {
+        let mut last = self.last_timeout.lock();
+        if last.is_some_and(|last| sent < last) {
+            return false;
+        }
+        *last = Some(Instant::now());
         self.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= TIMEOUTS_IN_A_ROW
     }
 
@@ -116,11 +162,11 @@ impl Drop for Lane {
 
 /// One who waits for an answer of a lane.
 #[derive(Debug)]
-pub(super) struct InFlight<L: Deref<Target = Lane>>(L);
+pub(super) struct InFlight(Arc<AtomicUsize>);
 
-impl<L: Deref<Target = Lane>> Drop for InFlight<L> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reads of one lane, gathered into `MGET`s when it is busy.
 //!
 //! A lone caller's `GET` goes out at once. From 8 in flight on, reads wait in a queue while four
-//! batches are on their way, and the next batch takes all that wait, up to 64. Measured against
+//! batches are on their way, and the next batch takes all that wait, up to 64. A full batch does not
+//! wait for those on their way. Measured against
 //! plain `GET`s on one connection, gathering gains a little with 16 callers and nearly doubles the
 //! throughput with 256, but costs fewer than 8 callers the way through the queue: hence both ways.
 //!
@@ -33,9 +34,15 @@ pub(super) const BUSY: usize = 8;
 /// How many reads may wait for their batch; further ones are turned away.
 pub(super) const LONGEST_QUEUE: usize = 65_536;
 
-/// How many keys a batch has at most, and how many batches are on their way.
-const BATCH: usize = 64;
+/// How many keys a batch has at most, and about how many bytes its reply: a large one is not seen
+/// before it is complete, and looks like silence until then.
+pub(super) const BATCH: usize = 64;
+pub(super) const REPLY_BYTES: usize = 1 << 20;
+
+/// How many batches are on their way, whether they are full or not, and how many if they are: the
+/// farther the server, the more it takes to keep the connection busy.
 const BATCHES: usize = 4;
+const FULL_BATCHES: usize = 64;
 
 /// A read that waits for its batch.
 #[derive(Debug)]
@@ -50,23 +57,35 @@ pub(super) async fn gather(set: Arc<Shared>, lane: Arc<Lane>, mut waiting: mpsc:
     let mut flying = FuturesUnordered::new();
     let mut batch = Vec::with_capacity(BATCH);
     loop {
+        let may_fly = flying.len() < BATCHES
+            || (flying.len() < FULL_BATCHES && waiting.len() >= lane.batch());
         tokio::select! {
             biased;
             Some(()) = flying.next(), if !flying.is_empty() => {}
-            taken = waiting.recv_many(&mut batch, BATCH), if flying.len() < BATCHES => {
+            taken = waiting.recv_many(&mut batch, lane.batch()), if may_fly => {
                 if taken == 0 {
                     return;
                 }
                 let next = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
                 flying.push(fly(&set, &lane, next));
             }
+            // A full batch waits: it may fly although others do.
+            () = lane.crowded.notified(), if !may_fly && flying.len() < FULL_BATCHES => {}
         }
     }
 }
 
 /// Sends one batch and hands out its answers.
 async fn fly(set: &Shared, lane: &Arc<Lane>, mut batch: Vec<Read>) {
+    let now = Instant::now();
+    let deadline = set.deadlines.read;
     batch.retain(|read| !read.reply.is_closed());
+    // Who has waited for half of their time is turned away: the answer might come too late for them,
+    // and waiting for it would cut the others short.
+    let is_late = |read: &mut Read| now.saturating_duration_since(read.asked) > deadline / 2;
+    for read in batch.extract_if(.., is_late) {
+        read.reply.send(Err(Fault::Crowded.into())).ok();
+    }
     let Some(oldest) = batch.iter().map(|read| read.asked).min() else {
         return;
     };
@@ -74,15 +93,16 @@ async fn fly(set: &Shared, lane: &Arc<Lane>, mut batch: Vec<Read>) {
         // What queued up before a node hung does not wait for it one batch after the other.
         Err(Fault::Away.into())
     } else {
-        let deadline = oldest + set.deadlines.read;
         #[cfg(feature = "testing")]
         if set.rules.without(Mutant::SharedReads) {
             batch.iter().for_each(|read| set.on_the_way.sent(&read.key));
         }
-        read_many(set, lane, batch.iter().map(|read| &read.key), deadline).await
+        let keys = batch.iter().map(|read| &read.key);
+        read_many(set, lane, keys, oldest + deadline).await
     };
     match values {
         Ok(values) => {
+            lane.note_values(&values);
             for (read, value) in batch.into_iter().zip(values) {
                 #[cfg(feature = "testing")]
                 set.on_the_way.answered(&read.key, value.as_ref());

@@ -2,17 +2,18 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use cache_core::{BreakerState, Error, Event, Key, Recorder};
 use deadpool_redis::Pool;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::{Cmd, RedisError, Value};
 use tokio::{
@@ -71,6 +72,14 @@ impl From<Failed> for Error {
     }
 }
 
+/// When a command was sent, until when its answer is waited for, and how many had been answered.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Instant,
+    deadline: Instant,
+    answers: u64,
+}
+
 /// A read that has begun.
 pub(crate) enum Reading {
     /// It is to be sent on this lane.
@@ -82,7 +91,7 @@ pub(crate) enum Reading {
 /// A read that goes with others.
 pub(crate) struct Gathered {
     answer: oneshot::Receiver<Result<Option<Bytes>, Failed>>,
-    in_flight: InFlight<Arc<Lane>>,
+    in_flight: InFlight,
 }
 
 impl Gathered {
@@ -112,7 +121,7 @@ pub(crate) struct LaneSet {
 /// What the callers and the tasks of a node share.
 pub(crate) struct Shared {
     pub(super) lanes: Box<[ArcSwapOption<Lane>]>,
-    /// Told when the lane of its place is gone.
+    /// Told, per place, when a lane is gone: its own, or another.
     pub(super) vacated: Box<[Notify]>,
     pub(super) deadlines: Deadlines,
     pub(super) connector: Connector,
@@ -171,7 +180,7 @@ impl LaneSet {
             on_the_way: crate::mutant::OnTheWay::default(),
         });
         if waits {
-            keeper::open(&shared, 0, false).await?;
+            keeper::open(&shared, 0).await?;
         }
         let mut tasks: Vec<AbortHandle> = (0..lanes)
             .map(|slot| tokio::spawn(keeper::keep(Arc::clone(&shared), slot)).abort_handle())
@@ -193,9 +202,9 @@ impl LaneSet {
         &self.shared.runtime
     }
 
-    /// The pool, for who needs a connection of their own for a while.
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.shared.connector.pool
+    /// The pool for who needs a connection of their own for a while.
+    pub(crate) fn exclusive(&self) -> &Pool {
+        &self.shared.connector.exclusive
     }
 
     /// What the last look at the node found; `None` before the first.
@@ -235,7 +244,7 @@ impl LaneSet {
         if lane.in_flight() < reads::BUSY {
             return Ok(Reading::Alone(lane));
         }
-        let in_flight = Lane::enter(Arc::clone(&lane));
+        let in_flight = lane.enter();
         #[cfg(feature = "testing")]
         if let Some(answer) = self.shared.on_the_way.join(key) {
             return Ok(Reading::Gathered(Gathered { answer, in_flight }));
@@ -247,6 +256,7 @@ impl LaneSet {
             TrySendError::Full(_) => Fault::Crowded,
             TrySendError::Closed(_) => Fault::Broken,
         })?;
+        lane.note_queued();
         Ok(Reading::Gathered(Gathered { answer, in_flight }))
     }
 
@@ -267,13 +277,21 @@ impl LaneSet {
         }
     }
 
-    /// Reads many keys, some hundred at once.
-    pub(crate) async fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, Failed> {
-        let lane = self.shared.lane()?;
+    /// Reads many keys, some hundred at once: an answer for each.
+    pub(crate) async fn read_many(&self, keys: &[Key]) -> Vec<Result<Option<Bytes>, Failed>> {
+        let lane = match self.shared.lane() {
+            Ok(lane) => lane,
+            Err(failed) => return vec![Err(failed); keys.len()],
+        };
         let deadline = Instant::now() + self.shared.deadlines.read;
-        let parts = keys.chunks(KEYS_AT_ONCE);
-        let parts = parts.map(|part| reads::read_many(&self.shared, &lane, part.iter(), deadline));
-        Ok(try_join_all(parts).await?.concat())
+        let parts = keys.chunks(KEYS_AT_ONCE).map(async |part| {
+            let read = reads::read_many(&self.shared, &lane, part.iter(), deadline).await;
+            match read {
+                Ok(values) => values.into_iter().map(Ok).collect(),
+                Err(failed) => vec![Err(failed); part.len()],
+            }
+        });
+        join_all(parts).await.concat()
     }
 }
 
@@ -295,8 +313,7 @@ impl Shared {
         if let [only] = &*self.lanes {
             return only.load_full();
         }
-        let lanes = self.lanes.iter().filter_map(ArcSwapOption::load_full);
-        lanes.min_by_key(|lane| lane.in_flight())
+        self.all_lanes().min_by_key(|lane| lane.in_flight())
     }
 
     /// Sends `command` on `lane`; sees to the breaker, and to the lane if that is lost.
@@ -306,13 +323,17 @@ impl Shared {
         command: &Cmd,
         deadline: Instant,
     ) -> Result<Value, Failed> {
-        let in_flight = Lane::enter(&**lane);
-        let answers = self.answers.load(Ordering::Relaxed);
+        let in_flight = lane.enter();
+        let asked = Asked {
+            at: Instant::now(),
+            deadline,
+            answers: self.answers.load(Ordering::Relaxed),
+        };
         let reply = lane.send(command, deadline).await;
         drop(in_flight);
         match &reply {
             Ok(_) => self.answered(lane),
-            Err(failed) => self.failed(lane, failed.fault, answers),
+            Err(failed) => self.failed(lane, failed.fault, asked),
         }
         reply
     }
@@ -322,21 +343,30 @@ impl Shared {
         lane.answered();
     }
 
-    /// Takes note of a command that failed, before which so many were answered.
-    fn failed(&self, lane: &Arc<Lane>, fault: Fault, answers_before: u64) {
+    /// Takes note of a command that failed.
+    fn failed(&self, lane: &Arc<Lane>, fault: Fault, asked: Asked) {
+        // What was on its way when a lane was taken out says nothing new, and nothing about the
+        // others: one broken connection is one failure.
+        if !self.is_in_place(lane) {
+            return;
+        }
+        let Some(failure) = fault.failure() else {
+            // The node is well; it refused this one command.
+            return self.answered(lane);
+        };
         let is_lost = match fault {
-            Fault::TimedOut => lane.timed_out(),
+            Fault::TimedOut => lane.timed_out(asked.at),
             fault => fault.replaces_lane(),
         };
         let answers = self.answers.load(Ordering::Relaxed);
-        let failure = match fault.failure() {
-            Some(_) if fault == Fault::TimedOut && answers == answers_before => Failure::Hung,
-            Some(failure) => failure,
-            // The node is well; it refused this one command.
-            None => return self.answered(lane),
+        // What was sent with little of its time left proves nothing when that is over.
+        let waited = asked.deadline.saturating_duration_since(asked.at);
+        let is_silent = answers == asked.answers && waited >= self.deadlines.read / 2;
+        let failure = match failure {
+            Failure::Failed if fault == Fault::TimedOut && is_silent => Failure::Hung,
+            failure => failure,
         };
-        let change = self.breaker.lock().failed(failure, answers, Instant::now());
-        self.changed(change);
+        self.turn(|breaker, now| breaker.failed(failure, answers, now));
         if is_lost {
             self.retire(lane);
         }
@@ -344,46 +374,56 @@ impl Shared {
 
     /// Begins a probe if one is due; else says when to look again.
     pub(super) fn begin_probe(&self) -> Result<(), Option<Instant>> {
-        let mut breaker = self.breaker.lock();
-        match breaker.begin_probe(Instant::now()) {
-            Some(change) => {
-                drop(breaker);
-                self.changed(Some(change));
-                Ok(())
-            }
-            None => Err(breaker.probe_due()),
+        match self.turn(Breaker::begin_probe) {
+            Some(_) => Ok(()),
+            None => Err(self.breaker.lock().probe_due()),
         }
     }
 
     /// Takes note of the answer to a probe.
     pub(super) fn probed(&self, is_well: bool) {
-        let change = self.breaker.lock().probed(is_well, Instant::now());
-        self.changed(change);
+        self.turn(|breaker, now| breaker.probed(is_well, now));
     }
 
-    fn changed(&self, change: Option<Change>) {
-        let Some(change) = change else { return };
-        let (is_open, state) = match change {
-            Change::Opened => (true, BreakerState::Open),
-            Change::Probing => (true, BreakerState::HalfOpen),
-            Change::Closed => (false, BreakerState::Closed),
-        };
+    /// Lets the breaker turn. What callers look at changes under its lock, so that it cannot be left
+    /// behind by a later change.
+    fn turn(&self, turn: impl FnOnce(&mut Breaker, Instant) -> Option<Change>) -> Option<Change> {
+        let mut breaker = self.breaker.lock();
+        let change = turn(&mut breaker, Instant::now())?;
+        let is_open = change != Change::Closed;
         let was_open = self.is_open.swap(is_open, Ordering::Relaxed);
+        if change == Change::Opened {
+            self.opened.notify_one();
+        }
+        self.tell(Event::Breaker(match change {
+            Change::Opened => BreakerState::Open,
+            Change::Probing => BreakerState::HalfOpen,
+            Change::Closed => BreakerState::Closed,
+        }));
+        drop(breaker);
         if is_open && !was_open {
             warn!("redis does not answer: callers are turned away until it does");
         } else if was_open && !is_open {
             info!("redis answers again");
         }
-        if change == Change::Opened {
-            self.opened.notify_one();
-        }
-        self.tell(Event::Breaker(state));
+        Some(change)
     }
 
+    /// Tells the recorder, whose panics harm nobody here.
     pub(super) fn tell(&self, event: Event) {
         if let Some(recorder) = &self.recorder {
-            recorder.record(event);
+            drop(catch_unwind(AssertUnwindSafe(|| recorder.record(event))));
         }
+    }
+
+    /// All lanes that are in place.
+    pub(super) fn all_lanes(&self) -> impl Iterator<Item = Arc<Lane>> + '_ {
+        self.lanes.iter().filter_map(ArcSwapOption::load_full)
+    }
+
+    pub(super) fn is_in_place(&self, lane: &Arc<Lane>) -> bool {
+        let place = self.lanes[lane.slot].load();
+        place.as_ref().is_some_and(|other| Arc::ptr_eq(other, lane))
     }
 
     /// Puts a lane in its place. That the node answered is as good as a probe.
@@ -407,21 +447,17 @@ impl Shared {
 
     /// Takes a lane out, unless that has been done.
     pub(super) fn retire(&self, lane: &Arc<Lane>) {
-        let place = &self.lanes[lane.slot];
-        let current: Guard<Option<Arc<Lane>>> = place.load();
-        if !current
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, lane))
-        {
+        if !self.is_in_place(lane) {
             return;
         }
-        let previous = place.compare_and_swap(&current, None);
+        let previous = self.lanes[lane.slot].compare_and_swap(lane, None);
         if previous
             .as_ref()
             .is_some_and(|previous| Arc::ptr_eq(previous, lane))
         {
             lane.retire();
-            self.vacated[lane.slot].notify_one();
+            // All of them: whatever broke one lane may have broken the others.
+            self.vacated.iter().for_each(Notify::notify_one);
         }
     }
 }
