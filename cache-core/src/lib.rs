@@ -1,7 +1,7 @@
 //! A read-through, write-through and cache-aside cache for Rust services.
 //!
 //! This crate holds the contracts, the single-flight protocol and the typed front; it knows no
-//! store. A service adds a backend crate: `cache-memory` for one process.
+//! store. A service adds a backend crate: `cache-memory` for one process, `cache-redis` for many.
 //!
 //! - [`Engine`] is one backend with the actors that order what happens to its keys.
 //! - [`Cache`] is a typed view of it, with a name, a codec and time-to-live settings.
