@@ -66,6 +66,8 @@ const MOST_LANES: usize = 64;
 /// # drop(redis);
 /// # Ok(())
 /// # }
+/// # tokio::runtime::Runtime::new()?.block_on(example())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a builder does nothing until `connect` is called"]
 #[derive(Clone, Debug, Default)]

@@ -33,6 +33,8 @@
 //! // Engine::builder(redis).build()?
 //! # Ok(())
 //! # }
+//! # tokio::runtime::Runtime::new()?.block_on(example())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Permissions
