@@ -33,7 +33,13 @@ pub async fn describe(server: &Server) -> Vec<String> {
         Way::Docker | _ => "a container, so a proxy is measured too",
     };
     let words: Vec<String> = env::args().collect();
+    let build = if cfg!(debug_assertions) {
+        "not optimised, so the numbers mean nothing: run with --release"
+    } else {
+        "optimised"
+    };
     vec![
+        format!("build    {build}"),
         format!("commit   {}", commit()),
         format!("machine  {cores} cores, {processor}, {kernel}"),
         format!("load     {} before this run", load.join(" ")),

@@ -11,7 +11,7 @@
     reason = "a program that prints numbers, or fails"
 )]
 
-use std::env;
+use std::{env, process::ExitCode};
 
 use allocation_counter::{AllocationInfo, measure};
 use benches::{Options, Row, Stage, workload};
@@ -20,7 +20,17 @@ use tokio::runtime::Builder;
 /// How many hits all callers together have in the shorter of two runs, about.
 const HITS: usize = 20_000;
 
-fn main() -> Result<(), String> {
+fn main() -> ExitCode {
+    match count() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            println!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn count() -> Result<(), String> {
     let options =
         Options::default().parse(&["--callers", "--size", "--only"], env::args().skip(1))?;
     let runtime = Builder::new_current_thread().enable_all().build();
@@ -31,7 +41,7 @@ fn main() -> Result<(), String> {
     for &size in &options.sizes {
         let fixture = stage.fixture(size);
         for &callers in &options.callers {
-            println!("\n{callers} callers, {size} B: allocations and bytes per hit");
+            println!("\ncallers: {callers}, values: {size} B: allocations and bytes per hit");
             for row in options.rows(&Row::HITS) {
                 let each = HITS.div_ceil(callers);
                 let per_hit = |what: fn(&AllocationInfo) -> u64| {

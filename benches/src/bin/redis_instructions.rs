@@ -85,7 +85,7 @@ fn count(words: Vec<String>) -> Result<(), String> {
         // What is to be found.
         drop(stage.fixture(size));
         for &callers in &options.callers {
-            println!("\n{callers} callers, {size} B: instructions per hit, and x raw");
+            println!("\ncallers: {callers}, values: {size} B: instructions per hit, and x raw");
             let mut base = None;
             for row in options.rows(&Row::HITS) {
                 let mut failed = None;

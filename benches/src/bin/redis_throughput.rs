@@ -12,7 +12,7 @@
     reason = "a program that prints numbers, or fails"
 )]
 
-use std::{env, fmt::Write, fs, sync::Arc, time::Duration};
+use std::{env, fmt::Write, fs, process::ExitCode, sync::Arc, time::Duration};
 
 use benches::{Fixture, Options, Ratio, Row, Sample, aims::Aim, surroundings, workload};
 use tokio::runtime::Runtime;
@@ -34,11 +34,21 @@ Rows of JSON decode a string; `bytes` copies the value, as a raw GET does. Each 
 an integer, 1,000 keys evenly drawn. us: microseconds. cpu: of this process, not of the server.
 x raw: throughput, p50 and p99 by those of the raw GET beside it. See docs/benchmarks.md.";
 
-fn main() -> Result<(), String> {
-    let options = Options::default().parse(KNOWN, env::args().skip(1))?;
-    let runtime = Runtime::new().expect("a runtime");
-    // Callers are tasks on the workers, as those of a service are.
-    runtime.block_on(run(&options))
+fn main() -> ExitCode {
+    let done = Options::default()
+        .parse(KNOWN, env::args().skip(1))
+        .and_then(|options| {
+            let runtime = Runtime::new().expect("a runtime");
+            // Callers are tasks on the workers, as those of a service are.
+            runtime.block_on(run(&options))
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            println!("{text}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn run(options: &Options) -> Result<(), String> {
@@ -128,7 +138,7 @@ impl Table {
     fn print(&self) {
         println!(
             "\n{:<36}{:>9}{:>10}{:>10}{:>9}{:>21}",
-            format!("{} callers, {} B", self.callers, self.size),
+            format!("callers: {}, values: {} B", self.callers, self.size),
             "kops/s",
             "p50 us",
             "p99 us",
@@ -174,7 +184,7 @@ impl Table {
             .filter_map(|(row, _, ratio)| {
                 let verdict = Aim::of(row, *callers, *size)?.verdict(&ratio);
                 Some(format!(
-                    "aim  {callers:>4} callers {size:>4} B  {row:<20} {verdict}"
+                    "aim  {callers:>4} x {size:>4} B  {row:<20} {verdict}"
                 ))
             })
             .collect()
