@@ -51,7 +51,7 @@ criterion_group! {
     config = Criterion::default()
         .sample_size(30)
         .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2));
+        .measurement_time(Duration::from_millis(1500));
     targets = hit
 }
 criterion_main!(benches);
