@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::{
     BackendCall, Error, Invalidation, Key,
-    engine::{Busy, Config, Core, Ticket},
+    engine::{Busy, Chunk, Config, Core, Ticket},
 };
 
 /// The first and the longest pause between two attempts.
@@ -132,6 +132,9 @@ async fn attempts(core: &Core, mut wakes: watch::Receiver<()>) {
     let mut closed = core.outbox.closed();
     let mut pause = BACKOFF.0;
     let mut deaf = Duration::ZERO;
+    let mut course = Course {
+        next: Ticket::FIRST,
+    };
     while core.outbox.goes_on() {
         let occasion = tokio::select! {
             biased;
@@ -139,10 +142,14 @@ async fn attempts(core: &Core, mut wakes: watch::Receiver<()>) {
             () = woken(&mut wakes, deaf) => Occasion::Woken,
             () = over(core, pause) => Occasion::Pause,
         };
-        let is_back = round(core).await;
         if occasion == Occasion::Closing {
+            last_round(core).await;
             return;
         }
+        let Round {
+            is_back,
+            is_complete,
+        } = round(core, &mut course).await;
         deaf = if occasion == Occasion::Woken && !is_back {
             PULSE
         } else {
@@ -150,8 +157,11 @@ async fn attempts(core: &Core, mut wakes: watch::Receiver<()>) {
         };
         pause = if is_back {
             BACKOFF.0
-        } else {
+        } else if is_complete {
             (pause * 2).min(BACKOFF.1)
+        } else {
+            // The silence of one chunk says nothing of those that were not tried yet.
+            pause
         };
     }
 }
@@ -171,25 +181,65 @@ async fn over(core: &Core, pause: Duration) {
     sleep_until(all.map_or(over, |all| all.min(over))).await;
 }
 
-/// Makes one attempt to deliver all that is owed now; whether the store confirmed any of it.
-async fn round(core: &Core) -> bool {
-    let end = core.outbox.ticket();
-    let mut from = Ticket::FIRST;
-    let mut is_back = false;
-    while let Some(chunk) = core.outbox.chunk(from, end, CHUNK) {
-        let Attempt {
-            confirmed,
-            is_answered,
-        } = attempt(core, &chunk.keys).await;
-        is_back |= confirmed.contains(&true);
-        let delivered = only(&chunk.keys, &confirmed, true);
-        core.outbox.settle(delivered, chunk.ticket);
-        if !is_answered {
-            break;
+/// How the task that delivers goes about it, from round to round.
+struct Course {
+    /// Where the next round starts.
+    next: Ticket,
+}
+
+/// What a round came to.
+#[derive(Default)]
+struct Round {
+    /// Whether the store confirmed any removal.
+    is_back: bool,
+    /// Whether all that is owed has been tried since the course began anew.
+    is_complete: bool,
+}
+
+/// Tries to deliver all that is owed now, up to the first chunk without an answer.
+///
+/// The next round starts behind that one: of a store that is partly out, one part must not keep
+/// what is owed to the others.
+async fn round(core: &Core, course: &mut Course) -> Round {
+    let (start, end) = (course.next, core.outbox.ticket());
+    let mut round = Round::default();
+    for (mut from, end) in [(start, end), (Ticket::FIRST, start)] {
+        while let Some(chunk) = core.outbox.chunk(from, end, CHUNK) {
+            from = chunk.next;
+            let attempt = deliver_chunk(core, &chunk).await;
+            round.is_back |= attempt.confirmed.contains(&true);
+            if !attempt.is_answered {
+                let is_last = core.outbox.chunk(from, core.outbox.ticket(), 1).is_none();
+                round.is_complete |= is_last;
+                course.next = if is_last { Ticket::FIRST } else { from };
+                return round;
+            }
         }
-        from = chunk.next;
-        // A store that is always ready must not keep the thread from everybody else.
-        yield_now().await;
+        round.is_complete = true;
     }
-    is_back
+    course.next = Ticket::FIRST;
+    round
+}
+
+/// The last round. No other follows it, so silence does not end it, but it takes no longer than a
+/// load may.
+async fn last_round(core: &Core) {
+    let give_up = Instant::now() + core.config.load_timeout;
+    let (mut from, end) = (Ticket::FIRST, core.outbox.ticket());
+    while let Some(chunk) = core.outbox.chunk(from, end, CHUNK) {
+        from = chunk.next;
+        deliver_chunk(core, &chunk).await;
+        if Instant::now() >= give_up {
+            return;
+        }
+    }
+}
+
+async fn deliver_chunk(core: &Core, chunk: &Chunk) -> Attempt {
+    let attempt = attempt(core, &chunk.keys).await;
+    let delivered = only(&chunk.keys, &attempt.confirmed, true);
+    core.outbox.settle(delivered, chunk.ticket);
+    // A store that is always ready must not keep the thread from everybody else.
+    yield_now().await;
+    attempt
 }

@@ -25,7 +25,7 @@ pub(crate) use self::{
     names::{Name, Names},
     outage::OutageLoads,
     outbox::Outbox,
-    queue::Ticket,
+    queue::{Chunk, Ticket},
 };
 pub use self::{
     builder::EngineBuilder,

@@ -40,7 +40,12 @@ struct State {
     /// Whether `peek` answers `Ask`, like a store in another process.
     asks: bool,
     lag: Option<Lag>,
+    /// Which keys are in a part of the store that is out.
+    lost: Option<Arc<Part>>,
 }
+
+/// Says of the text of a key whether it is in a part of the store.
+type Part = dyn Fn(&[u8]) -> bool + Send + Sync;
 
 #[derive(Debug)]
 struct Rule {
@@ -179,6 +184,19 @@ impl Script {
         let mut state = self.state.lock();
         state.rules.clear();
         state.lag = None;
+        state.lost = None;
+    }
+
+    /// Lets no `remove` answer that names a key of which `part` holds, as where a part of the store
+    /// is out and holds up the rest of the call.
+    pub fn lose(&self, part: impl Fn(&[u8]) -> bool + Send + Sync + 'static) {
+        self.state.lock().lost = Some(Arc::new(part));
+    }
+
+    /// Whether one of `keys` is in a part that is out.
+    fn is_lost(&self, keys: &[Key]) -> bool {
+        let lost = self.state.lock().lost.clone();
+        lost.is_some_and(|lost| keys.iter().any(|key| lost(key.as_bytes())))
     }
 
     /// Lets `peek` answer `Ask`, so that every read awaits the backend.
@@ -283,7 +301,12 @@ impl<B: Backend> Backend for Scripted<B> {
     }
 
     async fn remove(&self, keys: &[Key]) -> Vec<Result<(), Error>> {
-        let effect = self.inner.remove(keys);
+        let effect = async {
+            if self.script.is_lost(keys) {
+                pending::<()>().await;
+            }
+            self.inner.remove(keys).await
+        };
         let failed = |error| vec![Err(error); keys.len()];
         self.play(BackendCall::Remove, effect, failed).await
     }
