@@ -22,7 +22,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 /// out, one part seems to come back whenever another fails.
 const PULSE: Duration = Duration::from_millis(500);
 
-/// How many keys are delivered together.
+/// How many keys are delivered together at most.
 const CHUNK: usize = 1_000;
 
 /// Why the task that delivers makes an attempt.
@@ -132,9 +132,7 @@ async fn attempts(core: &Core, mut wakes: watch::Receiver<()>) {
     let mut closed = core.outbox.closed();
     let mut pause = BACKOFF.0;
     let mut deaf = Duration::ZERO;
-    let mut course = Course {
-        next: Ticket::FIRST,
-    };
+    let mut course = Course::FIRST;
     while core.outbox.goes_on() {
         let occasion = tokio::select! {
             biased;
@@ -143,7 +141,7 @@ async fn attempts(core: &Core, mut wakes: watch::Receiver<()>) {
             () = over(core, pause) => Occasion::Pause,
         };
         if occasion == Occasion::Closing {
-            last_round(core).await;
+            last_round(core, course).await;
             return;
         }
         let Round {
@@ -185,6 +183,27 @@ async fn over(core: &Core, pause: Duration) {
 struct Course {
     /// Where the next round starts.
     next: Ticket,
+    /// How many keys are sent together: what was not answered may have been too much for one
+    /// deadline.
+    size: usize,
+}
+
+impl Course {
+    const FIRST: Self = Self {
+        next: Ticket::FIRST,
+        size: CHUNK,
+    };
+
+    /// Takes note of whether a chunk was answered.
+    fn learn(&mut self, is_answered: bool) {
+        self.size = match self.size {
+            size if is_answered => (size * 2).min(CHUNK),
+            // Not one key was answered, so it was not the size; and where a part of the store is
+            // out, that part is to be left behind soon.
+            0 | 1 => CHUNK,
+            size => size / 2,
+        };
+    }
 }
 
 /// What a round came to.
@@ -204,9 +223,10 @@ async fn round(core: &Core, course: &mut Course) -> Round {
     let (start, end) = (course.next, core.outbox.ticket());
     let mut round = Round::default();
     for (mut from, end) in [(start, end), (Ticket::FIRST, start)] {
-        while let Some(chunk) = core.outbox.chunk(from, end, CHUNK) {
+        while let Some(chunk) = core.outbox.chunk(from, end, course.size) {
             from = chunk.next;
             let attempt = deliver_chunk(core, &chunk).await;
+            course.learn(attempt.is_answered);
             round.is_back |= attempt.confirmed.contains(&true);
             if !attempt.is_answered {
                 let is_last = core.outbox.chunk(from, core.outbox.ticket(), 1).is_none();
@@ -223,12 +243,13 @@ async fn round(core: &Core, course: &mut Course) -> Round {
 
 /// The last round. No other follows it, so silence does not end it, but it takes no longer than a
 /// load may.
-async fn last_round(core: &Core) {
+async fn last_round(core: &Core, mut course: Course) {
     let give_up = Instant::now() + core.config.load_timeout;
     let (mut from, end) = (Ticket::FIRST, core.outbox.ticket());
-    while let Some(chunk) = core.outbox.chunk(from, end, CHUNK) {
+    while let Some(chunk) = core.outbox.chunk(from, end, course.size) {
         from = chunk.next;
-        deliver_chunk(core, &chunk).await;
+        let attempt = deliver_chunk(core, &chunk).await;
+        course.learn(attempt.is_answered);
         if Instant::now() >= give_up {
             return;
         }
@@ -242,4 +263,26 @@ async fn deliver_chunk(core: &Core, chunk: &Chunk) -> Attempt {
     // A store that is always ready must not keep the thread from everybody else.
     yield_now().await;
     attempt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_halves_a_chunk_down_to_one_key_and_answers_double_it() {
+        let mut course = Course::FIRST;
+        let mut sizes = |is_answered: bool, times: usize| {
+            let size = |_| {
+                course.learn(is_answered);
+                course.size
+            };
+            (0..times).map(size).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(true, 1), [1000]);
+        assert_eq!(sizes(false, 10), [500, 250, 125, 62, 31, 15, 7, 3, 1, 1000]);
+        assert_eq!(sizes(false, 9), [500, 250, 125, 62, 31, 15, 7, 3, 1]);
+        assert_eq!(sizes(true, 3), [2, 4, 8]);
+        assert_eq!(sizes(true, 8), [16, 32, 64, 128, 256, 512, 1000, 1000]);
+    }
 }

@@ -42,6 +42,8 @@ struct State {
     lag: Option<Lag>,
     /// Which keys are in a part of the store that is out.
     lost: Option<Arc<Part>>,
+    /// How many keys a `remove` may name.
+    most: Option<usize>,
 }
 
 /// Says of the text of a key whether it is in a part of the store.
@@ -185,18 +187,23 @@ impl Script {
         state.rules.clear();
         state.lag = None;
         state.lost = None;
+        state.most = None;
     }
 
-    /// Lets no `remove` answer that names a key of which `part` holds, as where a part of the store
-    /// is out and holds up the rest of the call.
+    /// Lets a `remove` fail, though it takes effect, for the keys of which `part` holds, as where a
+    /// part of the store is out.
     pub fn lose(&self, part: impl Fn(&[u8]) -> bool + Send + Sync + 'static) {
         self.state.lock().lost = Some(Arc::new(part));
     }
 
-    /// Whether one of `keys` is in a part that is out.
-    fn is_lost(&self, keys: &[Key]) -> bool {
-        let lost = self.state.lock().lost.clone();
-        lost.is_some_and(|lost| keys.iter().any(|key| lost(key.as_bytes())))
+    /// Lets no `remove` answer that names more than `most` keys, as where it takes too long.
+    pub fn overtax(&self, most: usize) {
+        self.state.lock().most = Some(most);
+    }
+
+    /// Whether `keys` are too many for one `remove`.
+    fn is_overtaxed(&self, keys: &[Key]) -> bool {
+        self.state.lock().most.is_some_and(|most| keys.len() > most)
     }
 
     /// Lets `peek` answer `Ask`, so that every read awaits the backend.
@@ -302,10 +309,19 @@ impl<B: Backend> Backend for Scripted<B> {
 
     async fn remove(&self, keys: &[Key]) -> Vec<Result<(), Error>> {
         let effect = async {
-            if self.script.is_lost(keys) {
+            if self.script.is_overtaxed(keys) {
                 pending::<()>().await;
             }
-            self.inner.remove(keys).await
+            let mut answers = self.inner.remove(keys).await;
+            let lost = self.script.state.lock().lost.clone();
+            if let Some(lost) = lost {
+                for (key, answer) in keys.iter().zip(&mut answers) {
+                    if lost(key.as_bytes()) {
+                        *answer = Err(unavailable());
+                    }
+                }
+            }
+            answers
         };
         let failed = |error| vec![Err(error); keys.len()];
         self.play(BackendCall::Remove, effect, failed).await
