@@ -153,7 +153,9 @@ async fn attempts(core: &Core, mut wakes: watch::Receiver<()>) {
         } else {
             Duration::ZERO
         };
-        pause = if is_back {
+        // A comeback that came too early must not be used up by the round that it caused: the reads
+        // go on being answered, and so no other follows.
+        pause = if is_back || occasion == Occasion::Woken {
             BACKOFF.0
         } else if is_complete {
             (pause * 2).min(BACKOFF.1)

@@ -122,6 +122,25 @@ async fn a_store_that_only_refuses_writes_is_asked_again_after_pauses_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_comeback_of_reads_alone_is_followed_by_short_pauses() {
+    on_stage(async |stage| {
+        let scene = Scene::new(stage, |builder| builder).await;
+        scene.out(&Act::Fail);
+        scene.queue([1, 2]).await;
+        sleep(Duration::from_secs(600)).await;
+        // Pings are answered, removals not yet.
+        scene.stage.script.reset();
+        scene.stage.script.always(BackendCall::Remove, Act::Fail);
+        sleep(2 * PULSE).await;
+        assert_eq!(scene.owed().await, 2);
+        scene.stage.script.reset();
+        sleep(2 * SECOND).await;
+        scene.assert_delivered("soon").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_is_partly_out_is_not_asked_again_by_each_read() {
     on_stage(async |stage| {
         let scene = Scene::queued(stage).await;
