@@ -243,18 +243,23 @@ async fn round(core: &Core, course: &mut Course) -> Round {
     round
 }
 
-/// The last round. No other follows it, so silence does not end it, but it takes no longer than a
-/// load may.
+/// Tries all that is owed once more, and what is queued meanwhile. No other round follows, so
+/// silence does not end it, but it takes no longer than a load may.
 async fn last_round(core: &Core, mut course: Course) {
     let give_up = Instant::now() + core.config.load_timeout;
-    let (mut from, end) = (Ticket::FIRST, core.outbox.ticket());
-    while let Some(chunk) = core.outbox.chunk(from, end, course.size) {
-        from = chunk.next;
-        let attempt = deliver_chunk(core, &chunk).await;
-        course.learn(attempt.is_answered);
-        if Instant::now() >= give_up {
+    let (mut from, mut end) = (Ticket::FIRST, core.outbox.ticket());
+    loop {
+        while Instant::now() < give_up
+            && let Some(chunk) = core.outbox.chunk(from, end, course.size)
+        {
+            from = chunk.next;
+            let attempt = deliver_chunk(core, &chunk).await;
+            course.learn(attempt.is_answered);
+        }
+        if core.outbox.ends(end) {
             return;
         }
+        (from, end) = (end, core.outbox.ticket());
     }
 }
 

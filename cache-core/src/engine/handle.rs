@@ -125,7 +125,8 @@ impl Engine {
     /// invalidations have ended, and tries queued removals once more.
     ///
     /// Afterwards hits still answer, a miss and a put answer
-    /// [`Shutdown`](crate::ErrorKind::Shutdown), and an invalidation is still tried once.
+    /// [`Shutdown`](crate::ErrorKind::Shutdown), and an invalidation is still tried, and once more if
+    /// the backend does not confirm it.
     ///
     /// # Cancel safety
     ///

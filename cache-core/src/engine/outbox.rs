@@ -150,12 +150,13 @@ impl Outbox {
         }
     }
 
-    /// Whether a task that delivers is to be started, if there is none, and it is not too late:
-    /// then what wakes it.
+    /// Whether a task that delivers is to be started, because there is none: then what wakes it.
+    ///
+    /// Also when the outbox is closed: what is queued then is tried once more as well.
     pub(crate) fn start(&self) -> Option<watch::Receiver<()>> {
         let wakes = self.wakes.subscribe();
         let _queue = self.queue.write();
-        let is_needed = !*self.closed.borrow() && !self.delivering.swap(true, Ordering::Relaxed);
+        let is_needed = !self.delivering.swap(true, Ordering::Relaxed);
         is_needed.then_some(wakes)
     }
 
@@ -168,6 +169,17 @@ impl Outbox {
             self.delivering.store(false, Ordering::Relaxed);
         }
         goes_on
+    }
+
+    /// Whether the task that delivers ends after its last round, which is so unless something was
+    /// queued after `ticket`.
+    pub(crate) fn ends(&self, ticket: Ticket) -> bool {
+        let queue = self.queue.write();
+        let ends = queue.ticket() == ticket;
+        if ends {
+            self.delivering.store(false, Ordering::Relaxed);
+        }
+        ends
     }
 
     /// Wakes the task that delivers.
@@ -243,11 +255,18 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_outbox_starts_nothing_and_still_counts() {
+    fn a_closed_outbox_starts_one_task_for_what_is_queued_then() {
         let outbox = outbox();
         outbox.close();
         owe(&outbox);
-        assert!(outbox.start().is_none());
-        assert_eq!(outbox.len(), 1);
+        assert!(outbox.start().is_some());
+        let end = outbox.ticket();
+        owe(&outbox);
+        assert!(outbox.start().is_none(), "the one that runs sees to it");
+        assert!(!outbox.ends(end), "there is more");
+        assert!(outbox.ends(outbox.ticket()));
+        assert_eq!(outbox.len(), 1, "and still counts");
+        owe(&outbox);
+        assert!(outbox.start().is_some(), "the one before has ended");
     }
 }

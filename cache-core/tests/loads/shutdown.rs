@@ -114,6 +114,57 @@ async fn a_shutdown_tries_queued_removals_once_more_and_reports_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_invalidation_that_is_under_way_at_a_shutdown_is_tried_once_more() {
+    for is_back in [true, false] {
+        on_stage(async |stage| {
+            let engine = stage.scripted_engine();
+            let users = users(&engine);
+            users.put(&1, "old".to_owned()).await.unwrap();
+            let act = Act::Hang;
+            if is_back {
+                stage.script.once(BackendCall::Remove, act);
+            } else {
+                stage.script.always(BackendCall::Remove, act);
+            }
+            let invalidation = tokio::task::spawn_local({
+                let users = users.clone();
+                async move { users.invalidate(&1).await }
+            });
+            settle().await;
+            // One deadline for the removal that hangs, and one for the next.
+            let report = engine.shutdown(3 * SECOND).await;
+            assert_eq!(invalidation.await.unwrap(), Invalidation::Queued);
+            assert_eq!(stage.script.calls(BackendCall::Remove), 2);
+            let undelivered = usize::from(!is_back);
+            assert_eq!((report.still_running, report.undelivered), (0, undelivered));
+            if is_back {
+                assert_eq!(users.get(&1).await.unwrap(), Lookup::Miss);
+                assert_empty(&engine).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_shutdown_an_invalidation_that_is_not_confirmed_is_tried_once_more() {
+    on_stage(async |stage| {
+        let engine = stage.scripted_engine();
+        let users = users(&engine);
+        engine.shutdown(SECOND).await;
+        for tries in [2, 4] {
+            stage.script.always(BackendCall::Remove, Act::Fail);
+            assert_eq!(users.invalidate(&1).await, Invalidation::Queued);
+            settle().await;
+            assert_eq!(stage.script.calls(BackendCall::Remove), tries);
+            let census = engine.census().await;
+            assert_eq!((census.owed, census.running), (1, 0));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_shutdown_hits_answer_and_misses_and_puts_do_not() {
     on_stage(async |stage| {
         let engine = stage.engine();
