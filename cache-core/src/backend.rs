@@ -54,7 +54,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store did not answer.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store did not answer;
+    /// [`Rejected`](crate::ErrorKind::Rejected) if it did, and refuses the read;
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it can never store anything under this
+    /// key. The last concerns one key, whose load then runs without lease and fill. Any other is an
+    /// outage, in which only so many loads run.
     async fn get(&self, key: &Key) -> Result<Option<Entry>, Error>;
 
     /// Reads the entries of `keys`: one answer per key, in their order, duplicates included.
@@ -72,9 +76,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// to it that it is released.
     ///
     /// [`Rejected`](crate::ErrorKind::Rejected) if the store does answer, but can grant no lease
-    /// now, for example because it is full: then the load runs without one and its answer is not
-    /// stored. Any other error is an outage, in which
-    /// only so many loads run.
+    /// now, for example because it is full: that is no outage, as it is of a [`get`](Self::get). The
+    /// load runs without a lease, and its answer is not stored.
     async fn acquire(&self, key: &Key, hold: Duration) -> Result<Acquire, Error>;
 
     /// Removes the entry of `key` and takes the lease, from whoever holds it.

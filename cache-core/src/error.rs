@@ -165,12 +165,22 @@ impl Error {
 
 #[cfg(feature = "actor")]
 impl Error {
-    /// Whether the backend that failed a read like this did not answer.
+    /// Whether the backend that failed a call like this did not answer.
     ///
-    /// If it [rejected](ErrorKind::Rejected) the call it did; if there was
-    /// [no runtime](ErrorKind::NoRuntime) to await it on, it was not asked.
+    /// If it [rejected](ErrorKind::Rejected) the call it did, and if it can never accept its
+    /// [input](ErrorKind::InvalidInput); if there was [no runtime](ErrorKind::NoRuntime) to await it
+    /// on, it was not asked.
     pub(crate) fn is_silence(&self) -> bool {
-        !matches!(self.kind(), ErrorKind::Rejected | ErrorKind::NoRuntime)
+        self.is_witness() && self.kind() != ErrorKind::Rejected
+    }
+
+    /// Whether a read that failed like this is one that the backend can answer at other times.
+    ///
+    /// A read that is [rejected](ErrorKind::Rejected), for want of a permission perhaps, will be
+    /// for other keys as well. It is not so for a key that the backend can
+    /// [never](ErrorKind::InvalidInput) accept.
+    pub(crate) fn is_witness(&self) -> bool {
+        !matches!(self.kind(), ErrorKind::InvalidInput | ErrorKind::NoRuntime)
     }
 }
 

@@ -159,6 +159,81 @@ async fn a_get_loads_nothing_and_says_that_the_store_is_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_that_is_rejected_is_an_outage() {
+    for policy in [
+        OutagePolicy::LoadThrough { max_concurrent: 1 },
+        OutagePolicy::FailFast,
+    ] {
+        on_stage(async |stage| {
+            let engine = engine(&stage, policy);
+            let users = users(&engine);
+            stage.script.ask();
+            let refused = Act::FailAs(ErrorKind::Rejected);
+            stage.script.always(BackendCall::Get, refused);
+            let loads = Loads::default();
+            let callers: Vec<_> = (0..20)
+                .map(|key| support::caller(&users, key, loads.value("ann", LOAD)))
+                .collect();
+            let (permits, refusal) = if policy == OutagePolicy::FailFast {
+                (0, ErrorKind::Unavailable)
+            } else {
+                (1, ErrorKind::Overloaded)
+            };
+            let mut loaded = 0;
+            for caller in callers {
+                match plain(caller.await.unwrap()) {
+                    Ok(_) => loaded += 1,
+                    Err(kind) => assert_eq!(kind, refusal, "{policy:?}"),
+                }
+            }
+            assert_eq!((loaded, loads.count()), (permits, permits), "{policy:?}");
+            assert_eq!(calls(&stage), 20, "nothing but the reads: {policy:?}");
+            let error = users.get(&1).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Rejected, "a `get` says why");
+            support::assert_empty(&engine).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_the_store_can_never_take_is_loaded_without_it() {
+    for phase in [BackendCall::Get, BackendCall::Acquire] {
+        for policy in [
+            OutagePolicy::LoadThrough { max_concurrent: 1 },
+            OutagePolicy::FailFast,
+        ] {
+            on_stage(async |stage| {
+                let case = format!("{phase:?}, {policy:?}");
+                let engine = engine(&stage, policy);
+                let users = users(&engine);
+                if phase == BackendCall::Get {
+                    stage.script.ask();
+                }
+                let never = Act::FailAs(ErrorKind::InvalidInput);
+                for call in [phase, BackendCall::Acquire] {
+                    stage.script.always(call, never.clone());
+                }
+                let loads = Loads::default();
+                let callers: Vec<_> = (0..20)
+                    .map(|key| support::caller(&users, key, loads.value("ann", LOAD)))
+                    .collect();
+                support::settle().await;
+                assert_eq!(engine.census().await.outage_loads, 0, "{case}");
+                for caller in callers {
+                    let answer = plain(caller.await.unwrap());
+                    assert_eq!(answer, Ok("ann".to_owned()), "{case}");
+                }
+                assert_eq!(loads.count(), 20, "{case}");
+                assert_eq!(stage.script.calls(BackendCall::Fill), 0, "{case}");
+                support::assert_empty(&engine).await;
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_answers_but_grants_no_lease_is_not_out() {
     for policy in [
         OutagePolicy::LoadThrough { max_concurrent: 1 },

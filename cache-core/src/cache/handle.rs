@@ -268,7 +268,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
                         return Ok(found);
                     }
                 }
-                Err(error) if error.is_silence() => {
+                // Rejected reads as well: each would be a load, without any limit.
+                Err(error) if error.is_witness() => {
                     outage = Some(actor::Outage::witnessed(error));
                 }
                 Ok(None) | Err(_) => {}

@@ -39,9 +39,12 @@ mod tests {
         let pulse = Pulse::default();
         let silence = Error::new(ErrorKind::Unavailable, "no answer");
         let refusal = Error::new(ErrorKind::Rejected, "an answer, if no good one");
+        let never = Error::new(ErrorKind::InvalidInput, "another, about one key");
         for (answer, is_comeback) in [
             (Ok(()), false),
             (Err(&refusal), false),
+            (Ok(()), false),
+            (Err(&never), false),
             (Ok(()), false),
             (Err(&silence), false),
             (Err(&silence), false),
