@@ -12,6 +12,9 @@ use tracing::{error, info};
 use super::queue::{Bypass, Chunk, Queue, Ticket};
 use crate::{Error, ErrorKind, Event, Key, observer::Observer};
 
+/// How many debts are forgotten before others get the lock: every read waits for it.
+const SLICE: usize = 4_096;
+
 /// The removals that are owed to the backend.
 ///
 /// Until they are delivered the old entries may still be there, so this process does not read
@@ -99,7 +102,11 @@ impl Outbox {
 
     /// Settles all that was queued before `ticket`.
     pub(crate) fn settle_all(&self, ticket: Ticket) {
-        self.change(|queue| queue.settle_all(ticket));
+        let settled = self.apply(|queue| queue.settle_all(ticket));
+        if settled.is_none() {
+            while self.apply(|queue| queue.settle_some(ticket, SLICE)) {}
+        }
+        self.tell();
     }
 
     /// The next keys, `most` of them, that were queued from `from` on and before `end`.
@@ -109,18 +116,24 @@ impl Outbox {
 
     /// Changes the queue, and tells of what that changes.
     fn change(&self, change: impl FnOnce(&mut Queue)) {
-        let is_empty = {
+        self.apply(change);
+        self.tell();
+    }
+
+    /// Changes the queue.
+    fn apply<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
+        let (answer, is_empty) = {
             let mut queue = self.queue.write();
-            change(&mut queue);
+            let answer = change(&mut queue);
             let is_empty = queue.is_empty();
             // Under the lock, so that the last change is what stays.
             self.bypasses.store(!is_empty, Ordering::Release);
-            is_empty
+            (answer, is_empty)
         };
         if is_empty {
             self.wake();
         }
-        self.tell();
+        answer
     }
 
     /// Tells the recorder, and the log, how things are now.
@@ -162,7 +175,9 @@ impl Outbox {
 
     /// Forgets what is over by now. `false` if nothing is left, and the task that delivers ends.
     pub(crate) fn goes_on(&self) -> bool {
-        self.change(|queue| queue.expire(Instant::now()));
+        let now = Instant::now();
+        while self.apply(|queue| queue.expire(now, SLICE)) {}
+        self.tell();
         let queue = self.queue.write();
         let goes_on = !queue.is_empty();
         if !goes_on {

@@ -105,28 +105,50 @@ impl Queue {
         self.shrink();
     }
 
-    /// Settles every debt of before `ticket`, also of what was lost track of.
-    pub(super) fn settle_all(&mut self, ticket: Ticket) {
-        let later = self.order.split_off(&ticket.0);
-        for key in mem::replace(&mut self.order, later).into_values() {
-            self.owed.remove(&key);
+    /// Settles every debt of before `ticket`, also of what was lost track of, if none is of later:
+    /// then what was owed, which is to be dropped where that holds up nobody.
+    pub(super) fn settle_all(&mut self, ticket: Ticket) -> Option<impl Sized + use<>> {
+        let is_later = |number: u64| number >= ticket.0;
+        let last = self.order.last_key_value().map(|(number, _)| *number);
+        if last.is_some_and(is_later) {
+            return None;
         }
-        self.lost = self.lost.filter(|lost| lost.number >= ticket.0);
-        self.shrink();
+        self.lost = self.lost.filter(|lost| is_later(lost.number));
+        Some((mem::take(&mut self.owed), mem::take(&mut self.order)))
     }
 
-    /// Forgets what is over at `now`.
-    pub(super) fn expire(&mut self, now: Instant) {
+    /// Settles up to `most` debts of before `ticket`, and when none is left that of what was lost
+    /// track of; whether there are more.
+    pub(super) fn settle_some(&mut self, ticket: Ticket, most: usize) -> bool {
+        let is_settled = |number: u64, _: Option<&Owed>| number < ticket.0;
+        if self.forget(most, is_settled) {
+            return true;
+        }
+        self.lost = self.lost.filter(|lost| lost.number >= ticket.0);
+        false
+    }
+
+    /// Forgets up to `most` debts that are over at `now`; whether there are more.
+    pub(super) fn expire(&mut self, now: Instant, most: usize) -> bool {
+        self.lost = self.lost.filter(|lost| lost.until > now);
+        self.forget(most, |_, owed| owed.is_none_or(|owed| owed.until <= now))
+    }
+
+    /// Forgets the first debts, up to `most` of them, as long as they are `over`; whether the next
+    /// is, too.
+    fn forget(&mut self, most: usize, over: impl Fn(u64, Option<&Owed>) -> bool) -> bool {
+        let mut left = most;
         while let Some(first) = self.order.first_entry()
-            && self
-                .owed
-                .get(first.get())
-                .is_none_or(|owed| owed.until <= now)
+            && over(*first.key(), self.owed.get(first.get()))
         {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
             self.owed.remove(&first.remove());
         }
-        self.lost = self.lost.filter(|lost| lost.until > now);
         self.shrink();
+        false
     }
 
     /// The first keys, `most` of them, that were queued from `from` on and before `end`.
@@ -228,14 +250,13 @@ mod tests {
         let (almost, over) = (now + SECOND - Duration::from_nanos(1), now + SECOND);
         assert_eq!(queue.bypass(b"a", almost), Some(Bypass::All));
 
-        queue.settle_all(Ticket::FIRST);
         queue.lost = None;
         assert_eq!(queue.bypass(b"a", almost), Some(Bypass::Key));
         assert_eq!(queue.bypass(b"b", almost), None);
         assert_eq!(queue.bypass(b"a", over), None, "the boundary is over");
-        queue.expire(almost);
+        assert!(!queue.expire(almost, 9));
         assert_eq!(queue.len(), 1);
-        queue.expire(over);
+        assert!(!queue.expire(over, 9));
         assert!(queue.is_empty());
     }
 
@@ -251,10 +272,10 @@ mod tests {
         assert_eq!(queue.bypass(b"e", now + 2 * SECOND), Some(Bypass::All));
         assert_eq!(queue.bypass(b"e", now + 3 * SECOND), None);
 
-        queue.expire(now + 2 * SECOND);
+        queue.expire(now + 2 * SECOND, 9);
         assert_eq!(queue.len(), 0);
         assert!(!queue.is_empty(), "the lost are still about");
-        queue.expire(now + 3 * SECOND);
+        queue.expire(now + 3 * SECOND, 9);
         assert!(queue.is_empty());
     }
 
@@ -265,13 +286,65 @@ mod tests {
         queue.owe(keys(["a", "b", "c"]), now + SECOND);
         let ticket = queue.ticket();
         queue.owe(keys(["b"]), now + SECOND);
-        queue.settle_all(ticket);
+        assert!(queue.settle_all(ticket).is_none(), "one is of later");
+        assert_eq!(queue.len(), 2);
+        assert!(!queue.settle_some(ticket, 9));
         assert_eq!(due(&queue), keys(["b"]));
         assert_eq!(queue.bypass(b"c", now), None);
 
         queue.owe(keys(["d", "e"]), now + SECOND);
-        queue.settle_all(ticket);
+        assert!(!queue.settle_some(ticket, 9));
         assert_eq!(queue.bypass(b"c", now), Some(Bypass::All), "lost after it");
+
+        let ticket = queue.ticket();
+        assert!(queue.settle_all(ticket).is_some());
+        assert!(queue.is_empty(), "also of what was lost");
+        queue.owe(keys(["a"]), now + SECOND);
+        assert!(queue.settle_all(ticket).is_none());
+        assert_eq!(due(&queue), keys(["a"]));
+    }
+
+    #[test]
+    fn a_clear_does_not_settle_what_was_lost_after_it() {
+        let mut queue = Queue::new(1);
+        let now = Instant::now();
+        queue.owe(keys(["a"]), now + SECOND);
+        let ticket = queue.ticket();
+        queue.owe(keys(["b"]), now + SECOND);
+        assert!(queue.settle_all(ticket).is_some());
+        assert_eq!(queue.len(), 0);
+        assert_eq!(queue.bypass(b"b", now), Some(Bypass::All));
+    }
+
+    #[test]
+    fn many_debts_are_forgotten_a_few_at_a_time() {
+        let now = Instant::now();
+        let five = || {
+            let mut queue = Queue::new(5);
+            queue.owe(keys(["a", "b", "c", "d", "e", "f"]), now + SECOND);
+            queue
+        };
+        let mut queue = five();
+        let over = now + SECOND;
+        for (left, more) in [(3, true), (1, true), (0, false)] {
+            assert_eq!(queue.expire(over, 2), more);
+            assert_eq!(queue.len(), left);
+        }
+        assert!(queue.is_empty());
+
+        let mut queue = five();
+        let ticket = queue.ticket();
+        for (left, more) in [(3, true), (1, true), (0, false)] {
+            assert_eq!(queue.bypass(b"e", now), Some(Bypass::All));
+            assert_eq!(queue.settle_some(ticket, 2), more);
+            assert_eq!(queue.len(), left);
+        }
+        assert!(queue.is_empty());
+
+        let mut queue = Queue::new(9);
+        queue.owe(keys(["a", "b"]), now + SECOND);
+        assert!(!queue.expire(over, 2), "as many as may be");
+        assert!(queue.is_empty());
     }
 
     #[test]
