@@ -71,13 +71,18 @@ impl Queue {
             self.next += 1;
             let debt = Owed { number, until };
             if let Some(owed) = self.owed.get_mut(&key) {
-                self.order.remove(&mem::replace(owed, debt).number);
-                self.order.insert(number, key);
+                // The key as it was queued first: both maps are to share one copy of its text.
+                let queued = self.order.remove(&mem::replace(owed, debt).number);
+                self.order.insert(number, queued.unwrap_or(key));
             } else if self.owed.len() < self.limit {
                 self.owed.insert(key.clone(), debt);
                 self.order.insert(number, key);
             } else {
-                self.lost = Some(debt);
+                let latest = self.lost.map_or(until, |lost| lost.until.max(until));
+                self.lost = Some(Owed {
+                    number,
+                    until: latest,
+                });
             }
         }
     }
@@ -277,6 +282,29 @@ mod tests {
         assert!(!queue.is_empty(), "the lost are still about");
         queue.expire(now + 3 * SECOND, 9);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_is_lost_later_and_over_earlier_does_not_shorten_the_bypass() {
+        let mut queue = Queue::new(1);
+        let now = Instant::now();
+        queue.owe(keys(["a", "b"]), now + 2 * SECOND);
+        let ticket = queue.ticket();
+        queue.owe(keys(["c"]), now + SECOND);
+        assert_eq!(queue.lost_until(now), Some(now + 2 * SECOND));
+        queue.settle_some(ticket, 9);
+        assert!(queue.lost_until(now).is_some(), "lost after it");
+    }
+
+    #[test]
+    fn a_key_that_is_queued_again_keeps_one_copy_of_its_text() {
+        let mut queue = Queue::new(1);
+        let until = Instant::now() + SECOND;
+        queue.owe(keys(["a"]), until);
+        queue.owe(keys(["a"]), until);
+        let ordered = queue.order.values().next().unwrap().as_bytes().as_ptr();
+        let owed = queue.owed.keys().next().unwrap().as_bytes().as_ptr();
+        assert_eq!(ordered, owed);
     }
 
     #[test]
