@@ -53,12 +53,14 @@ impl OutageLoads {
             OutagePolicy::LoadThrough { max_concurrent } => max_concurrent,
             OutagePolicy::FailFast => return Err(fails_fast(error)),
         };
-        // Holding the permit before looking at the count keeps this one step.
-        let permit = LetThrough(Arc::clone(self));
-        if self.running.fetch_add(1, Ordering::Relaxed) < max_concurrent {
-            Ok(permit)
-        } else {
-            Err(overloaded(error))
+        // One step: who is refused must not seem to hold a permit, not even for a moment.
+        let one_more = |running| (running < max_concurrent).then_some(running + 1);
+        match self
+            .running
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+        {
+            Ok(_) => Ok(LetThrough(Arc::clone(self))),
+            Err(_) => Err(overloaded(error)),
         }
     }
 
@@ -97,7 +99,7 @@ fn overloaded(error: Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
+    use std::{error::Error as _, sync::atomic::AtomicBool};
 
     use super::*;
 
@@ -120,6 +122,25 @@ mod tests {
         drop(first);
         assert!(loads.let_through(silence()).is_ok());
         assert_eq!(loads.running(), 1, "it was given back at once");
+    }
+
+    #[test]
+    fn a_refusal_counts_at_no_moment() {
+        let policy = OutagePolicy::LoadThrough { max_concurrent: 1 };
+        let loads = Arc::new(OutageLoads::new(policy));
+        let _permit = loads.let_through(silence()).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    loads.let_through(silence()).unwrap_err();
+                }
+            });
+            // Whoever counted beyond the permits would keep one that is free from another.
+            let most = (0..1_000_000).map(|_| loads.running()).max();
+            is_over.store(true, Ordering::SeqCst);
+            assert_eq!(most, Some(1));
+        });
     }
 
     #[test]
