@@ -161,7 +161,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// - [`Shutdown`](crate::ErrorKind::Shutdown): a miss after the engine was shut down.
     ///
     /// A backend that does not answer is not an error by itself: by default the loader runs, once
-    /// for all who wait in this process, and its answer is not stored; see
+    /// for all who wait in this engine, and its answer is not stored; see
     /// [`EngineBuilder::outage`](crate::EngineBuilder::outage). After a read that was not answered
     /// nothing else is asked of the backend: an outage costs a caller one of its deadlines at most.
     /// A key whose removal is [queued](crate::Invalidation::Queued) is treated in the same way,

@@ -52,8 +52,8 @@ pub enum Invalidation {
     /// Until then this engine does not read these keys from the backend, so none of its reads that
     /// begins now is answered with what was loaded before: `get` answers
     /// [`Unavailable`](crate::ErrorKind::Unavailable), and `get_or_load` does as in an
-    /// [outage](crate::OutagePolicy). Engines of other processes are not told, and may still read
-    /// the old entries.
+    /// [outage](crate::OutagePolicy). Other engines, of this process and of others, are not told,
+    /// and may still read the old entries.
     ///
     /// When the engine is shut down, or its last handle is dropped, the removal is tried once more;
     /// after that, if the engine's threads have ended, and if the process ends, it is lost.
@@ -66,8 +66,8 @@ pub enum Invalidation {
 pub struct ShutdownReport {
     /// Loads, puts and invalidations that were still running at the deadline.
     pub still_running: usize,
-    /// Keys whose queued removal could not be delivered: until their TTL ends, other processes
-    /// may read old entries.
+    /// Keys whose queued removal could not be delivered: until their TTL ends, other engines, of
+    /// this process and of others, may read old entries.
     pub undelivered: usize,
     /// Whether more removals than those were lost track of, because there were more than
     /// [`max_queued_invalidations`](EngineBuilder::max_queued_invalidations).

@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind};
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OutagePolicy {
-    /// The loader runs, once for all who wait for the key in this process, and its answer is not
+    /// The loader runs, once for all who wait for the key in this engine, and its answer is not
     /// stored.
     LoadThrough {
         /// How many such loads may run at once in this engine, so that an outage of the cache does

@@ -17,7 +17,7 @@ const SLICE: usize = 4_096;
 
 /// The removals that are owed to the backend.
 ///
-/// Until they are delivered the old entries may still be there, so this process does not read
+/// Until they are delivered the old entries may still be there, so this engine does not read
 /// them. One task at a time delivers; see [`crate::actor`].
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -149,7 +149,7 @@ impl Outbox {
             told.bypasses_all = bypasses_all;
             if bypasses_all {
                 error!(
-                    "more removals than `max_queued_invalidations` are not confirmed: this process \
+                    "more removals than `max_queued_invalidations` are not confirmed: this engine \
                      reads nothing from the cache for the longest TTL; clear the engine to end that"
                 );
             } else {
