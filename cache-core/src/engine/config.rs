@@ -56,14 +56,13 @@ impl Config {
                 "max_queued_invalidations",
                 self.max_queued_invalidations == 0,
             ),
-            (
-                "max_concurrent",
-                self.outage == OutagePolicy::LoadThrough { max_concurrent: 0 },
-            ),
         ] {
             if is_zero {
                 return Err(BuildError::Zero { setting });
             }
+        }
+        if self.outage == (OutagePolicy::LoadThrough { max_concurrent: 0 }) {
+            return Err(BuildError::NoOutageLoads);
         }
         for (setting, duration) in [
             ("load_timeout", self.load_timeout),

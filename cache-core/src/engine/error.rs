@@ -12,6 +12,12 @@ pub enum BuildError {
         /// The setting's name.
         setting: &'static str,
     },
+    /// No load may run in an outage, and callers are not to fail fast.
+    #[error(
+        "`max_concurrent` of `outage` is zero: give a positive value, or choose \
+         `OutagePolicy::FailFast` to let no load run"
+    )]
+    NoOutageLoads,
     /// A duration is too long to count with.
     #[error("`{setting}` is longer than ten years: give a shorter one")]
     TooLong {

@@ -159,12 +159,11 @@ async fn a_limit_of_zero_is_no_limit_one_can_set() {
         let builder = stage.builder(stage.scripted());
         let policy = OutagePolicy::LoadThrough { max_concurrent: 0 };
         let error = builder.outage(policy).build().unwrap_err();
-        assert!(matches!(
-            error,
-            BuildError::Zero {
-                setting: "max_concurrent"
-            }
-        ));
+        assert!(matches!(error, BuildError::NoOutageLoads));
+        let text = error.to_string();
+        for part in ["`outage`", "`max_concurrent`", "`OutagePolicy::FailFast`"] {
+            assert!(text.contains(part), "{text}");
+        }
     })
     .await;
 }
