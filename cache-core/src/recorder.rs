@@ -77,7 +77,8 @@ pub enum Event {
         /// What it failed with, if it failed.
         error: Option<ErrorKind>,
     },
-    /// A load was let through although the backend did not answer.
+    /// A load was let through although the key was not read, because its removal is queued, or
+    /// the backend did not answer.
     OutageLoad,
     /// How many keys the engine owes the backend the removal of, and bypasses it for; told
     /// whenever that changes.
@@ -171,7 +172,7 @@ impl Guarantee {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Strict => "strict",
-            Self::StrictUntilFailover => "strict until failover",
+            Self::StrictUntilFailover => "strict_until_failover",
             Self::Unfenced => "unfenced",
         }
     }
@@ -235,7 +236,7 @@ mod tests {
             Guarantee::Unfenced,
         ];
         let names = levels.map(Guarantee::as_str);
-        assert_eq!(names, ["strict", "strict until failover", "unfenced"]);
+        assert_eq!(names, ["strict", "strict_until_failover", "unfenced"]);
     }
 
     #[test]
