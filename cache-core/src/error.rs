@@ -17,8 +17,8 @@ pub enum ErrorKind {
     LoadTimeout,
     /// The loader asked, directly or through others, for the key it was loading.
     Recursive,
-    /// Too many callers are waiting already, or too many loads run while the backend does not answer;
-    /// nothing was done.
+    /// Too many callers are waiting already, or too many loads run while the backend does not answer
+    /// or the keys are not read; nothing was done.
     Overloaded,
     /// The backend did not answer, or not in time: the command may still take effect. Or the key is
     /// not read, because its removal is not confirmed yet.

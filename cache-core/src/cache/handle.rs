@@ -152,9 +152,9 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     ///   [`LoadTimeout`](crate::ErrorKind::LoadTimeout) likewise. The next caller loads again.
     /// - [`Recursive`](crate::ErrorKind::Recursive): called inside a load that it would wait for.
     /// - [`Overloaded`](crate::ErrorKind::Overloaded): too many callers wait already, or the backend
-    ///   does not answer and as many loads run without it as may.
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable): the backend does not answer, and the engine
-    ///   is to [fail fast](crate::OutagePolicy::FailFast) then.
+    ///   does not answer, or the key is not read, and as many loads run without it as may.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable): the backend does not answer, or the key is not
+    ///   read, and the engine is to [fail fast](crate::OutagePolicy::FailFast) then.
     /// - [`Abandoned`](crate::ErrorKind::Abandoned): the load vanished and nobody had a loader left.
     /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): a miss outside any tokio runtime.
     /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): the key is too long.

@@ -14,6 +14,9 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// its answer afterwards; then the value is stored under that lease. In between, readers see
     /// a miss. It is sent once and never repeated.
     ///
+    /// A key whose removal is [queued](Invalidation::Queued) stays so, whatever this answers: this
+    /// engine does not read it until the removal is delivered, which removes the value, too.
+    ///
     /// Puts of one key that meet in this engine all answer [`Put::Superseded`] and leave the key to
     /// the next load, and so does a put that meets a later invalidation. Of two puts that did not
     /// overlap, the last to reach the store wins, whatever the order of their commits: where

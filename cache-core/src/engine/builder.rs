@@ -114,7 +114,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets what a `get_or_load` does when the backend does not answer its read. Default:
+    /// Sets what a `get_or_load` does when the backend does not answer its read, or when the key is
+    /// not read because its removal is [queued](crate::Invalidation::Queued). Default:
     /// [`OutagePolicy::LoadThrough`] with at most 64 loads at once.
     pub fn outage(mut self, policy: OutagePolicy) -> Self {
         self.config.outage = policy;
@@ -126,8 +127,8 @@ impl EngineBuilder {
     ///
     /// Their texts are kept in memory, each once. Beyond that the engine loses track of removals:
     /// it reads nothing from the backend for as long as what should have been removed can exist,
-    /// which is the [longest TTL](Self::longest_ttl) and the [load timeout](Self::load_timeout)
-    /// after the last one that was lost, or until [`Engine::clear`] succeeds.
+    /// which is the [longest TTL](Self::longest_ttl), the [load timeout](Self::load_timeout) and
+    /// the [lease hold](Self::lease_hold) after the last one that was lost, or until [`Engine::clear`] succeeds.
     pub fn max_queued_invalidations(mut self, keys: usize) -> Self {
         self.config.max_queued_invalidations = keys;
         self

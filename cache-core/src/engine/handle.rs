@@ -47,7 +47,7 @@ pub enum Invalidation {
     /// The backend did not confirm. The removal may have happened; it is repeated in the
     /// background: as soon as the backend answers reads again, else after 1 second and then with
     /// pauses that double up to 60, until it is confirmed, or until nothing older can exist: the
-    /// longest TTL plus the load timeout.
+    /// longest TTL plus the load timeout and the lease hold.
     ///
     /// Until then this engine does not read these keys from the backend, so none of its reads that
     /// begins now is answered with what was loaded before: `get` answers
@@ -64,7 +64,8 @@ pub enum Invalidation {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Loads, puts and invalidations that were still running at the deadline.
+    /// Loads, puts and invalidations that were still running at the deadline, and 1 more if
+    /// queued removals were still being tried.
     pub still_running: usize,
     /// Keys whose queued removal could not be delivered: until their TTL ends, other engines, of
     /// this process and of others, may read old entries.

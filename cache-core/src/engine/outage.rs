@@ -7,7 +7,8 @@ use std::sync::{
 
 use crate::{Error, ErrorKind};
 
-/// What a `get_or_load` does when the backend does not answer its read.
+/// What a `get_or_load` does when the backend does not answer its read, or when the key is not read
+/// because its removal is [queued](crate::Invalidation::Queued).
 ///
 /// The default is [`LoadThrough`](Self::LoadThrough) with 64 loads at once.
 #[non_exhaustive]
@@ -19,7 +20,7 @@ pub enum OutagePolicy {
         /// How many such loads may run at once in this engine, so that an outage of the cache does
         /// not become one of the database. No load waits for another to end: beyond this, callers
         /// get [`Overloaded`](ErrorKind::Overloaded) at once. Loads that are made inside such a
-        /// load count as well.
+        /// load count as well, and so do loads of queued keys.
         max_concurrent: usize,
     },
     /// No loader runs: callers get [`Unavailable`](ErrorKind::Unavailable).
@@ -83,7 +84,8 @@ impl Drop for LetThrough {
 fn fails_fast(error: Error) -> Error {
     Error::with_source(
         ErrorKind::Unavailable,
-        "the backend does not answer, and the engine's `outage` policy is to fail fast",
+        "the key is not read, or the backend does not answer, and the engine's `outage` policy is to \
+         fail fast",
         error,
     )
 }
@@ -91,8 +93,8 @@ fn fails_fast(error: Error) -> Error {
 fn overloaded(error: Error) -> Error {
     Error::with_source(
         ErrorKind::Overloaded,
-        "the backend does not answer, and as many loads run without it as may: shed load, or raise \
-         `max_concurrent` of the engine's `outage` policy",
+        "the key is not read, or the backend does not answer, and as many loads run without it as \
+         may: shed load, or raise `max_concurrent` of the engine's `outage` policy",
         error,
     )
 }

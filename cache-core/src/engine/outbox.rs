@@ -77,7 +77,7 @@ impl Outbox {
                 }
                 Bypass::All => {
                     "more removals than `max_queued_invalidations` were not confirmed, so nothing \
-                     is read for the longest TTL: clear the engine to end that"
+                     is read until none of them can exist: clear the engine to end that"
                 }
             },
         ))
@@ -150,7 +150,8 @@ impl Outbox {
             if bypasses_all {
                 error!(
                     "more removals than `max_queued_invalidations` are not confirmed: this engine \
-                     reads nothing from the cache for the longest TTL; clear the engine to end that"
+                     reads nothing from the cache until none of what they remove can exist; clear the \
+                     engine to end that"
                 );
             } else {
                 info!("the cache is read again");
