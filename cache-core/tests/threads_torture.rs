@@ -35,6 +35,8 @@ struct Row {
 struct World {
     rows: [Row; KEYS],
     stale: AtomicUsize,
+    /// How many invalidations were queued.
+    queued: AtomicUsize,
     /// Whether the store does not confirm every removal.
     is_flaky: bool,
 }
@@ -95,6 +97,9 @@ async fn write(world: Arc<World>, cache: Cache<usize, u64>, seed: u64) {
         // For the readers of one engine, what is queued is as good as what is done.
         let is_done = cache.invalidate(&key).await == Invalidation::Done;
         assert!(is_done || world.is_flaky, "it had to be done");
+        world
+            .queued
+            .fetch_add(usize::from(!is_done), Ordering::Relaxed);
         row.floor.fetch_max(version, Ordering::SeqCst);
         pause(&mut rng).await;
     }
@@ -165,6 +170,8 @@ async fn stale_answers(engines: u64, is_flaky: bool, mutant: Option<Mutant>) -> 
         assert_eq!((census.flights, census.seats, census.waiting), (0, 0, 0));
         assert_eq!((census.outage_loads, census.owed), (0, 0));
     }
+    let queued = world.queued.load(Ordering::Relaxed);
+    assert_eq!(queued > 0, is_flaky, "{queued} were queued");
     world.stale.load(Ordering::SeqCst)
 }
 
