@@ -234,6 +234,118 @@ async fn a_key_that_the_store_can_never_take_is_loaded_without_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_that_cannot_be_decoded_and_whose_removal_is_rejected_is_no_outage() {
+    for policy in POLICIES {
+        on_stage(async |stage| {
+            let engine = engine(&stage, policy);
+            let users = users(&engine);
+            let other = stage.engine();
+            let other: Cache<u64, u8> = other.cache("user").ttl(9 * LOAD).build().unwrap();
+            other.put(&1, 7).await.unwrap();
+            let rejected = Act::FailAs(ErrorKind::Rejected);
+            stage.script.always(BackendCall::Remove, rejected);
+            let loads = Loads::default();
+            let answer = users.get_or_load(&1, loads.value("ann", LOAD)).await;
+            assert_eq!(plain(answer), Ok("ann".to_owned()), "{policy:?}");
+            assert_eq!(loads.count(), 1);
+            assert_eq!(calls(&stage), 2, "no fill without a lease: {policy:?}");
+            support::assert_empty(&engine).await;
+        })
+        .await;
+    }
+}
+
+/// A call to the store that is no read.
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    Fill,
+    Extend,
+    Release,
+    Seize,
+    Remove,
+    Clear,
+}
+
+impl Write {
+    const ALL: [Self; 6] = [
+        Self::Fill,
+        Self::Extend,
+        Self::Release,
+        Self::Seize,
+        Self::Remove,
+        Self::Clear,
+    ];
+
+    fn call(self) -> BackendCall {
+        match self {
+            Self::Fill => BackendCall::Fill,
+            Self::Extend => BackendCall::Extend,
+            Self::Release => BackendCall::Release,
+            Self::Seize => BackendCall::Seize,
+            Self::Remove => BackendCall::Remove,
+            Self::Clear => BackendCall::Clear,
+        }
+    }
+
+    /// Makes a call that comes to this; what it is answered.
+    async fn make(self, engine: &Engine, users: &Cache<u64, String>) -> String {
+        match self {
+            Self::Fill | Self::Extend => {
+                let answer = users.get_or_load(&1, Loads::default().value("ann", LOAD));
+                format!("{:?}", plain(answer.await))
+            }
+            Self::Release => {
+                let fails = || async { Err::<String, _>(std::fmt::Error) };
+                let answer = users.get_or_load(&1, fails).await;
+                format!("{:?}", plain(answer))
+            }
+            Self::Seize => {
+                let put = users.put(&1, "ann".to_owned()).await;
+                format!("{:?}", put.map_err(|error| error.kind()))
+            }
+            Self::Remove => format!("{:?}", users.invalidate(&1).await),
+            Self::Clear => {
+                let cleared = engine.clear().await;
+                format!("{:?}", cleared.map_err(|error| error.kind()))
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_writes_are_no_outage_whatever_the_policy() {
+    for write in Write::ALL {
+        for fault in Fault::all(DEADLINE) {
+            let mut seen = Vec::new();
+            for policy in POLICIES {
+                let outcome = on_stage(async |stage| {
+                    let engine = engine(&stage, policy);
+                    let users = users(&engine);
+                    stage.script.always(write.call(), fault.act.clone());
+                    let began = Instant::now();
+                    let answer = write.make(&engine, &users).await;
+                    let took = began.elapsed();
+                    let called = stage.script.calls(write.call());
+                    assert!(called > 0, "{write:?}, {fault:?}");
+                    // Another key, meanwhile.
+                    let other = users.get_or_load(&2, Loads::default().value("bob", LOAD));
+                    assert_eq!(
+                        plain(other.await),
+                        Ok("bob".to_owned()),
+                        "{write:?}, {fault:?}"
+                    );
+                    assert_eq!(engine.census().await.outage_loads, 0);
+                    (answer, took, called)
+                })
+                .await;
+                seen.push(outcome);
+            }
+            assert_eq!(seen[0], seen[1], "{write:?}, {fault:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_answers_but_grants_no_lease_is_not_out() {
     for policy in [
         OutagePolicy::LoadThrough { max_concurrent: 1 },

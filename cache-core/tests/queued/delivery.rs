@@ -69,8 +69,9 @@ async fn a_read_that_is_answered_again_delivers_at_once() {
         on_stage(async |stage| {
             let scene = Scene::new(stage, |builder| builder).await;
             scene.out(&Act::Fail);
-            // No ping tells of the comeback.
-            scene.stage.script.always(BackendCall::Ping, Act::Hang);
+            // No ping tells of the comeback, nor of the outage.
+            let silent = Act::FailAs(ErrorKind::Rejected);
+            scene.stage.script.always(BackendCall::Ping, silent.clone());
             scene.queue([1, 2]).await;
             sleep(Duration::from_secs(600)).await;
             if call != BackendCall::Acquire {
@@ -80,7 +81,7 @@ async fn a_read_that_is_answered_again_delivers_at_once() {
             for is_back in [false, true] {
                 if is_back {
                     scene.stage.script.reset();
-                    scene.stage.script.always(BackendCall::Ping, Act::Hang);
+                    scene.stage.script.always(BackendCall::Ping, silent.clone());
                 }
                 if call == BackendCall::Get {
                     assert_eq!(scene.users.get(&3).await.is_ok(), is_back);
@@ -241,6 +242,29 @@ async fn the_last_round_goes_on_past_a_part_of_the_store_that_is_out() {
         let report = scene.engine.shutdown(10 * SECOND).await;
         assert_eq!((report.still_running, report.undelivered), (0, 3000));
         assert!(!scene.is_stored(1) && !scene.is_stored(2));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn removals_that_are_rejected_end_no_round_and_stay_owed() {
+    on_stage(async |stage| {
+        let scene = Scene::new(stage, |builder| builder).await;
+        let rejected = Act::FailAs(ErrorKind::Rejected);
+        scene.stage.script.always(BackendCall::Remove, rejected);
+        let keys = (1..=2500).map(|key| scene.users.key(&key));
+        assert_eq!(scene.engine.invalidate(keys).await, Invalidation::Queued);
+        // After 1 s, and 2 s later.
+        for (pause, rounds) in [(SECOND, 1), (2 * SECOND, 2)] {
+            sleep(pause).await;
+            settle().await;
+            assert_eq!(scene.removes(), 1 + 3 * rounds, "the store answers");
+        }
+        assert_eq!(scene.owed().await, 2500);
+        assert_eq!(scene.get(1).await, Err(ErrorKind::Unavailable));
+        scene.stage.script.reset();
+        sleep(4 * SECOND).await;
+        scene.assert_delivered("rejected before").await;
     })
     .await;
 }
