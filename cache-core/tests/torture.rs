@@ -61,9 +61,18 @@ async fn two_engines_never_answer_with_what_was_invalidated() {
 
 #[tokio::test(start_paused = true)]
 async fn one_engine_never_answers_with_what_was_invalidated_while_its_store_is_out_now_and_then() {
+    nothing_old_is_seen_in_outages(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_engines_never_answer_with_what_was_invalidated_while_the_store_is_out_now_and_then() {
+    nothing_old_is_seen_in_outages(2).await;
+}
+
+async fn nothing_old_is_seen_in_outages(engines: u64) {
     for seed in SEEDS {
         let report = run(Workload {
-            engines: 1,
+            engines,
             seed,
             mutant: None,
             operations: OPERATIONS,
