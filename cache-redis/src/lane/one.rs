@@ -75,6 +75,14 @@ impl Lane {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Whether reads are to be gathered.
+    pub(super) fn is_busy(&self) -> bool {
+        let in_flight = self.in_flight();
+        in_flight >= reads::BUSY
+            && (in_flight >= reads::BUSY_WITH_LARGE
+                || self.value_bytes.load(Ordering::Relaxed) < reads::LARGE)
+    }
+
     /// Counts one who waits, until the answer is dropped.
     pub(super) fn enter(&self) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -101,7 +109,10 @@ impl Lane {
         if let Some(now) = bytes.checked_div(found) {
             let before = self.value_bytes.load(Ordering::Relaxed);
             let smoothed = (before / 4).saturating_mul(3).saturating_add(now / 4);
-            self.value_bytes.store(smoothed, Ordering::Relaxed);
+            // Where values are alike there is nothing to write, which others would have to reload.
+            if smoothed.abs_diff(before) > before / 8 {
+                self.value_bytes.store(smoothed, Ordering::Relaxed);
+            }
         }
     }
 

@@ -241,7 +241,7 @@ impl LaneSet {
     /// Begins to read one key: alone, or with others if the lane is busy.
     pub(crate) fn begin_read(&self, key: &Key) -> Result<Reading, Failed> {
         let lane = self.shared.lane()?;
-        if lane.in_flight() < reads::BUSY {
+        if !lane.is_busy() {
             return Ok(Reading::Alone(lane));
         }
         let in_flight = lane.enter();
@@ -270,7 +270,11 @@ impl LaneSet {
         command.arg("GET").arg(key.as_bytes());
         let deadline = Instant::now() + self.shared.deadlines.read;
         match self.shared.call(lane, &command, deadline).await {
-            Ok(value) => reads::payload(value),
+            Ok(value) => {
+                let payload = reads::payload(value)?;
+                lane.note_values(std::slice::from_ref(&payload));
+                Ok(payload)
+            }
             // As in an `MGET`: it is no entry.
             Err(failed) if failed.fault == Fault::WrongType => Ok(None),
             Err(failed) => Err(failed),
