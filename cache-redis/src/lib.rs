@@ -1,7 +1,7 @@
 //! The Redis backend of the cache: one load per key and no stale fill, across processes.
 //!
 //! A service gives [`Redis`] to its engine in place of another backend; its caches stay as they
-//! are. It speaks to one primary of Redis 6 or newer, or Valkey: not to a cluster, and not through
+//! are. It speaks to one primary of Redis 7 or newer, or Valkey: not to a cluster, and not through
 //! Sentinel.
 //!
 //! # Model
@@ -43,7 +43,7 @@
 //! for leases:
 //!
 //! ```text
-//! +get +mget +set +del +pttl +pexpire +eval +evalsha +ping +info +config|get
+//! +get +mget +set +del +pttl +pexpire +eval +evalsha +ping +info +config|get +client|setinfo
 //! ```
 //!
 //! For a database other than 0 it needs `+select`, for `wait_for_replicas` `+wait +unwatch`, and for

@@ -34,45 +34,67 @@ const PARTS: usize = 8;
 
 /// Keeps the lane of one place: looks at it, and connects whenever it is gone.
 pub(super) async fn keep(set: Arc<Shared>, slot: usize) {
-    let mut pause = BACKOFF.0;
-    let mut opened = Instant::now();
-    let mut was_open = set.lanes[slot].load().is_some();
-    let mut is_quiet = false;
-    let mut looks = 0;
+    let is_open = set.lanes[slot].load().is_some();
+    let mut place = Place {
+        slot,
+        opened: is_open.then(Instant::now),
+        pause: BACKOFF.0,
+        is_quiet: false,
+        looks: 0,
+    };
     loop {
-        if let Some(lane) = set.lanes[slot].load_full() {
-            tokio::select! {
-                () = set.vacated[slot].notified() => {}
-                () = sleep(LOOK_EVERY) => looks += 1,
-            }
-            if set.is_in_place(&lane) {
-                look(&set, &lane, looks % LOOKS == LOOKS - 1).await;
-            }
-            continue;
+        match set.lanes[slot].load_full() {
+            Some(lane) => place.watch(&set, lane).await,
+            None => place.connect(&set).await,
         }
-        if opened.elapsed() < SHORT_LIFE && was_open {
-            wait(&mut pause).await;
+    }
+}
+
+/// The place of a lane, as its keeper knows it.
+struct Place {
+    slot: usize,
+    /// When its last lane was opened.
+    opened: Option<Instant>,
+    /// The next pause between two attempts to connect.
+    pause: Duration,
+    /// Whether the outage that there is has been logged.
+    is_quiet: bool,
+    looks: u32,
+}
+
+impl Place {
+    /// Waits until a lane is gone, this or another, or it is time to look, and then looks.
+    async fn watch(&mut self, set: &Arc<Shared>, lane: Arc<Lane>) {
+        tokio::select! {
+            () = set.vacated[self.slot].notified() => {}
+            () = sleep(LOOK_EVERY) => self.looks += 1,
         }
-        match open(&set, slot).await {
-            Ok(()) => {
-                if is_quiet {
-                    info!("connected to redis again");
-                }
-                is_quiet = false;
-                if opened.elapsed() >= SHORT_LIFE {
-                    pause = BACKOFF.0;
-                }
-                opened = Instant::now();
-                was_open = true;
-            }
-            Err(error) => {
-                // One line for an outage, not one for each attempt.
-                if !std::mem::replace(&mut is_quiet, true) {
-                    log_failure(&error);
-                }
-                wait(&mut pause).await;
-            }
+        if set.is_in_place(&lane) {
+            look(set, &lane, self.looks % LOOKS == LOOKS - 1).await;
         }
+    }
+
+    /// Tries to open a lane, after a pause if one is due.
+    async fn connect(&mut self, set: &Arc<Shared>) {
+        let lived = self.opened.map(|opened| opened.elapsed());
+        if lived.is_some_and(|lived| lived < SHORT_LIFE) {
+            wait(&mut self.pause).await;
+        }
+        if let Err(error) = open(set, self.slot).await {
+            // One line for an outage, not one for each attempt.
+            if !std::mem::replace(&mut self.is_quiet, true) {
+                log_failure(&error);
+            }
+            wait(&mut self.pause).await;
+            return;
+        }
+        if std::mem::replace(&mut self.is_quiet, false) {
+            log_success();
+        }
+        if lived.is_some_and(|lived| lived >= SHORT_LIFE) {
+            self.pause = BACKOFF.0;
+        }
+        self.opened = Some(Instant::now());
     }
 }
 
@@ -94,6 +116,10 @@ async fn look(set: &Arc<Shared>, lane: &Arc<Lane>, closely: bool) {
             announce(set, checkup);
         }
     }
+}
+
+fn log_success() {
+    info!("connected to redis again");
 }
 
 fn log_failure(error: &ConnectError) {
