@@ -84,9 +84,9 @@ async fn fly(set: &Shared, lane: &Arc<Lane>, mut batch: Vec<Read>) {
     let now = Instant::now();
     let deadline = set.deadlines.read;
     batch.retain(|read| !read.reply.is_closed());
-    // Who has waited for half of their time is turned away: the answer might come too late for them,
+    // Who has waited for most of their time is turned away: the answer might come too late for them,
     // and waiting for it would cut the others short.
-    let is_late = |read: &mut Read| now.saturating_duration_since(read.asked) > deadline / 2;
+    let is_late = |read: &mut Read| now.saturating_duration_since(read.asked) > deadline * 3 / 4;
     for read in batch.extract_if(.., is_late) {
         read.reply.send(Err(Fault::Crowded.into())).ok();
     }
