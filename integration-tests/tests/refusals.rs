@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use cache_core::{
@@ -237,6 +237,31 @@ async fn a_server_that_forgot_its_scripts_is_told_them_again_under_the_same_toke
         panic!("it was released");
     };
     assert_ne!(next, lease);
+}
+
+/// One connection carries many steps at once, so all of them meet the server that forgot its scripts.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_steps_in_one_pipeline_each_tell_a_forgotten_script_again() {
+    let server = owned().start().await;
+    let redis = connect(&server.url()).await;
+    for round in 0..5 {
+        server.cmd(&["SCRIPT", "FLUSH"]).await;
+        let keys: Vec<Key> = (0..64)
+            .map(|number| Key::new(format!("{round}:{number}").as_bytes()))
+            .collect();
+        let asked = keys.iter().map(|key| redis.acquire(key, HOLD));
+        let granted = join_all(asked).await;
+        let leases: HashSet<_> = granted
+            .into_iter()
+            .map(|answer| {
+                let Acquire::Granted(lease) = answer.unwrap() else {
+                    panic!("free");
+                };
+                lease
+            })
+            .collect();
+        assert_eq!(leases.len(), keys.len(), "each is another");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
