@@ -1,15 +1,19 @@
 //! A server that answers, and refuses, or has something else than was expected.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod support;
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cache_core::{
-    Acquire, Backend, Cache, Engine, Entry, ErrorKind, Event, Invalidation, Key, Lookup,
-    OutagePolicy, Ttl,
+    Acquire, Backend, Cache, CacheRecorder, Engine, Entry, ErrorKind, Event, Invalidation, Key,
+    Lookup, OutagePolicy, Recorder, Ttl,
 };
 use cache_redis::Redis;
 use futures_util::future::join_all;
@@ -330,4 +334,55 @@ async fn readers_whose_connection_is_killed_are_all_answered() {
         .await;
     }
     until_well(&server, &users, 1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_became_a_replica_is_noticed_though_nobody_writes() {
+    let server = owned().start().await;
+    let redis = connect(&server.url()).await;
+    let key = Key::new(b"a");
+    let get = async || redis.get(&key).await;
+
+    server.cmd(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    within(CEILING, "it is read no more", async || {
+        get().await.is_err().then_some(())
+    })
+    .await;
+
+    server.cmd(&["REPLICAOF", "NO", "ONE"]).await;
+    within(CEILING, "it is read again", async || {
+        get().await.is_ok().then_some(())
+    })
+    .await;
+}
+
+/// A recorder that cannot take it.
+#[derive(Debug)]
+struct Panics;
+
+impl Recorder for Panics {
+    fn cache(&self, _name: &str) -> Arc<dyn CacheRecorder> {
+        panic!("a backend has no caches")
+    }
+
+    fn record(&self, event: Event) {
+        panic!("{event:?}")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorder_that_panics_harms_nobody() {
+    let server = owned().start().await;
+    let builder = Redis::builder().url(server.url()).lanes(1);
+    let redis = builder.recorder(Panics).connect().await.unwrap();
+    let key = Key::new(b"a");
+    let get = async || redis.get(&key).await;
+
+    server.pause().await;
+    assert!(get().await.is_err(), "and the breaker opens");
+    server.resume().await;
+    within(CEILING, "the probe closes it", async || {
+        get().await.is_ok().then_some(())
+    })
+    .await;
 }
