@@ -19,12 +19,14 @@
 //!
 //! Everything runs on the runtime that the backend was connected on.
 
+mod failed;
 mod keeper;
 mod one;
 mod reads;
 mod set;
 
 pub(crate) use self::{
+    failed::Failed,
     one::{Deadlines, Lane},
-    set::{Failed, Keeping, LaneSet, Reading},
+    set::{Keeping, LaneSet, Reading},
 };

@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use super::{
+    Failed,
     reads::{self, Read},
-    set::Failed,
 };
 use crate::error::Fault;
 

@@ -21,10 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    one::Lane,
-    set::{Failed, Shared},
-};
+use super::{Failed, one::Lane, set::Shared};
 #[cfg(feature = "testing")]
 use crate::Mutant;
 use crate::error::Fault;

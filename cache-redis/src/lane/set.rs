@@ -11,11 +11,11 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use cache_core::{BreakerState, Error, Event, Key, Recorder};
+use cache_core::{BreakerState, Event, Key, Recorder};
 use deadpool_redis::Pool;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use redis::{Cmd, RedisError, Value};
+use redis::{Cmd, Value};
 use tokio::{
     runtime::Handle,
     sync::{Notify, mpsc::error::TrySendError, oneshot},
@@ -25,7 +25,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    keeper,
+    Failed, keeper,
     one::{Deadlines, InFlight, Lane},
     reads::{self, Read},
 };
@@ -40,37 +40,6 @@ use crate::{
 
 /// How many keys one command of a `get_many` reads.
 const KEYS_AT_ONCE: usize = 512;
-
-/// Why a command was not answered.
-#[derive(Clone, Debug)]
-pub(crate) struct Failed {
-    pub(crate) fault: Fault,
-    cause: Option<RedisError>,
-}
-
-impl From<Fault> for Failed {
-    fn from(fault: Fault) -> Self {
-        Self { fault, cause: None }
-    }
-}
-
-impl From<RedisError> for Failed {
-    fn from(error: RedisError) -> Self {
-        Self {
-            fault: Fault::of(&error),
-            cause: Some(error),
-        }
-    }
-}
-
-impl From<Failed> for Error {
-    fn from(Failed { fault, cause }: Failed) -> Self {
-        match cause {
-            Some(cause) => fault.error_from(&cause),
-            None => fault.error(),
-        }
-    }
-}
 
 /// When a command was sent, until when its answer is waited for, and how many had been answered.
 #[derive(Clone, Copy, Debug)]
