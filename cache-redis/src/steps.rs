@@ -124,6 +124,24 @@ impl<'a> Asked<'a> {
         })
     }
 
+    /// Asks by a script that takes the token and the hold.
+    async fn ask(&mut self, step: &Step, hold: Duration, time: Duration) -> Result<Value, Failed> {
+        let answer = run(
+            self.set,
+            &self.lane,
+            step,
+            &[self.key.as_bytes(), &lease_key(self.key.as_bytes())],
+            &[
+                token::text(self.lease).as_bytes(),
+                millis(hold).to_string().as_bytes(),
+            ],
+            Instant::now() + time,
+        )
+        .await;
+        self.answered(&answer);
+        answer
+    }
+
     /// Takes note of an answer. An error of the server's says that nothing was granted.
     pub(crate) fn answered<T>(&mut self, answer: &Result<T, Failed>) {
         self.is_answered = match answer {
@@ -156,20 +174,8 @@ pub(crate) async fn acquire(
     tokens: &Tokens,
 ) -> Result<Acquire, Error> {
     let mut asked = Asked::new(set, key, tokens)?;
-    let deadline = Instant::now() + set.deadlines().read;
-    let answer = run(
-        set,
-        &asked.lane,
-        &scripts::ACQUIRE,
-        &[key.as_bytes(), &lease_key(key.as_bytes())],
-        &[
-            token::text(asked.lease).as_bytes(),
-            millis(hold).to_string().as_bytes(),
-        ],
-        deadline,
-    )
-    .await;
-    asked.answered(&answer);
+    let time = set.deadlines().read;
+    let answer = asked.ask(&scripts::ACQUIRE, hold, time).await;
     acquired(answer?, asked.lease, hold)
 }
 
@@ -206,21 +212,8 @@ pub(crate) async fn seize(
 ) -> Result<Lease, Error> {
     let mut asked = Asked::new(set, key, tokens)?;
     set.note_removal(std::slice::from_ref(key));
-    let deadline = Instant::now() + set.deadlines().write;
-    let answer = run(
-        set,
-        &asked.lane,
-        &scripts::SEIZE,
-        &[key.as_bytes(), &lease_key(key.as_bytes())],
-        &[
-            token::text(asked.lease).as_bytes(),
-            millis(hold).to_string().as_bytes(),
-        ],
-        deadline,
-    )
-    .await;
-    asked.answered(&answer);
-    answer?;
+    let time = set.deadlines().write;
+    asked.ask(&scripts::SEIZE, hold, time).await?;
     Ok(asked.lease)
 }
 
