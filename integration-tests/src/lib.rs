@@ -58,6 +58,7 @@
     reason = "the harness is for tests: what it cannot do fails the test, with a text that says why"
 )]
 
+mod cluster;
 mod error;
 mod lock;
 mod proxy;
@@ -66,6 +67,7 @@ mod tls;
 mod wait;
 
 pub use self::{
+    cluster::{Cluster, ClusterBuilder},
     error::Error,
     proxy::{Direction, Proxy, Request},
     server::{Builder, Server, Way},

@@ -41,17 +41,20 @@ impl Proxy {
     ///
     /// Safe: a drop leaves nothing behind.
     pub async fn before(server: &Server) -> Self {
-        let client = server
-            .admin()
-            .map_err(|error| Error::because("the server has no URL", error));
-        let started = match client {
-            Ok(client) => {
-                let url = |port| server.url_by(Some(port));
-                Self::start(server.address(), client, url).await
-            }
+        let started = match Port::reserve() {
+            Ok(port) => Self::on(port, server).await,
             Err(error) => Err(error),
         };
         started.unwrap_or_else(|error| panic!("{}", error.whole()))
+    }
+
+    /// Starts a proxy on a port that was reserved before the server knew of it.
+    pub(crate) async fn on(port: Port, server: &Server) -> Result<Self, Error> {
+        let client = server
+            .admin()
+            .map_err(|error| Error::because("the server has no URL", error))?;
+        let url = server.url_by(Some(port.number()));
+        Self::start(port, server.address(), client, url).await
     }
 
     /// Starts a proxy before whatever listens on `port` of 127.0.0.1, such as a stub of the test.
@@ -65,21 +68,25 @@ impl Proxy {
     /// Safe: a drop leaves nothing behind.
     pub async fn before_port(port: u16) -> Self {
         let url = |port| format!("redis://127.0.0.1:{port}");
-        let client =
-            Client::open(url(port)).map_err(|error| Error::because("the server has no URL", error));
-        let started = match client {
-            Ok(client) => Self::start(("127.0.0.1".to_owned(), port), client, url).await,
-            Err(error) => Err(error),
+        let started = async {
+            let server = Client::open(url(port))
+                .map_err(|error| Error::because("the server has no URL", error))?;
+            let own = Port::reserve()?;
+            let own_url = url(own.number());
+            Self::start(own, ("127.0.0.1".to_owned(), port), server, own_url).await
         };
-        started.unwrap_or_else(|error| panic!("{}", error.whole()))
+        match started.await {
+            Ok(proxy) => proxy,
+            Err(error) => panic!("{}", error.whole()),
+        }
     }
 
     async fn start(
+        port: Port,
         address: (String, u16),
         server: Client,
-        url: impl FnOnce(u16) -> String,
+        url: String,
     ) -> Result<Self, Error> {
-        let port = Port::reserve()?;
         let listener = listener::bind(port.number()).await?;
         let state = Arc::new(State::default());
         state.listening.store(true, Ordering::Release);
@@ -87,7 +94,7 @@ impl Proxy {
         Ok(Self {
             state,
             task: tokio::spawn(listen),
-            url: url(port.number()),
+            url,
             server,
             port,
         })

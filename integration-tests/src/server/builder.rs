@@ -132,15 +132,22 @@ impl Builder {
     ///
     /// As [`start`](Self::start).
     pub async fn try_start(mut self) -> Result<Server, Error> {
+        let (way, surroundings) = self.choose().await?;
+        let node = Node::start(way, &surroundings, |port| Command::new(&self, port)).await?;
+        let server = Server::new(node, self);
+        server.ready().await?;
+        Ok(server)
+    }
+
+    /// Decides on a way, and keeps to it: several nodes of one test must run in the same.
+    pub(crate) async fn choose(&mut self) -> Result<(Way, Surroundings), Error> {
         if self.wishes.only.is_none() {
             self.wishes.only = self.way_of_the_environment()?;
         }
         let surroundings = Surroundings::look().await;
         let way = surroundings.choose(self.wishes)?;
-        let node = Node::start(way, &surroundings, |port| Command::new(&self, port)).await?;
-        let server = Server::new(node, self);
-        server.ready().await?;
-        Ok(server)
+        self.wishes.only = Some(way);
+        Ok((way, surroundings))
     }
 
     /// A server that must be the test's own comes from elsewhere when `REDIS_WAY` says `url`.

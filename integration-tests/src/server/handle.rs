@@ -1,6 +1,9 @@
 //! What a test holds of its server.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use redis::{
     AsyncConnectionConfig, Client, FromRedisValue, RedisResult, Value, aio::MultiplexedConnection,
@@ -23,11 +26,17 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct Server {
     node: Node,
     builder: Builder,
+    /// Whether the test left it so that it can answer.
+    up: AtomicBool,
 }
 
 impl Server {
     pub(crate) fn new(node: Node, builder: Builder) -> Self {
-        Self { node, builder }
+        Self {
+            node,
+            builder,
+            up: AtomicBool::new(true),
+        }
     }
 
     /// Returns a builder with the defaults.
@@ -113,6 +122,7 @@ impl Server {
     ///
     /// Not safe: a drop may leave the server up or down.
     pub async fn kill(&self) {
+        self.up.store(false, Ordering::Release);
         expect(self.node.kill().await);
     }
 
@@ -129,6 +139,7 @@ impl Server {
     pub async fn start_again(&self) {
         expect(self.node.start_again().await);
         expect(self.ready().await);
+        self.up.store(true, Ordering::Release);
     }
 
     /// Kills the server and starts it again.
@@ -155,6 +166,7 @@ impl Server {
     ///
     /// Not safe: a drop may leave the server paused or not.
     pub async fn pause(&self) {
+        self.up.store(false, Ordering::Release);
         expect(self.node.pause().await);
     }
 
@@ -169,6 +181,12 @@ impl Server {
     /// Not safe: a drop may leave the server paused or not.
     pub async fn resume(&self) {
         expect(self.node.resume().await);
+        self.up.store(true, Ordering::Release);
+    }
+
+    /// Returns whether the test left the server running: neither killed nor paused.
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire)
     }
 
     /// Opens a connection with all rights and with generous limits: five seconds to connect, ten
@@ -253,7 +271,7 @@ impl Server {
         }
     }
 
-    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+    pub(crate) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
         let limits = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(ANSWER));
@@ -263,7 +281,7 @@ impl Server {
     }
 }
 
-fn expect<T>(outcome: Result<T, Error>) -> T {
+pub(crate) fn expect<T>(outcome: Result<T, Error>) -> T {
     match outcome {
         Ok(value) => value,
         Err(error) => panic!("{}", error.whole()),

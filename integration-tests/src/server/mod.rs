@@ -15,5 +15,5 @@ mod process;
 mod replica;
 mod sweep;
 
-pub(crate) use self::port::Port;
 pub use self::{builder::Builder, find::Way, handle::Server};
+pub(crate) use self::{handle::expect, port::Port};
