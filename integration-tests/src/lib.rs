@@ -1,5 +1,5 @@
-//! A real Redis for tests: [`Server`], for one test alone, and a [`Proxy`] before it that breaks
-//! the network.
+//! A real Redis for tests: a [`Server`], a [`Cluster`] or [`Sentinels`] with what they watch, each
+//! for one test alone, and a [`Proxy`] before it that breaks the network.
 //!
 //! # Model
 //!
@@ -11,6 +11,8 @@
 //! | [`Way::Url`] | `REDIS_URL` is set and the test asks for nothing special | use an empty database of that server; not stop or configure it |
 //! | [`Way::Docker`] | Docker answers and has the image `redis:7.0` | everything |
 //! | [`Way::Process`] | `redis-server` is on the `PATH` | everything |
+//!
+//! A [`Cluster`] and [`Sentinels`] come by the last two ways only, all of one in the same way.
 //!
 //! If there is none of these, the test fails with a text that says how to get one. It never skips.
 //!
@@ -62,6 +64,7 @@ mod cluster;
 mod error;
 mod lock;
 mod proxy;
+mod sentinels;
 mod server;
 mod tls;
 mod wait;
@@ -70,6 +73,7 @@ pub use self::{
     cluster::{Cluster, ClusterBuilder},
     error::Error,
     proxy::{Direction, Proxy, Request},
+    sentinels::{Sentinels, SentinelsBuilder},
     server::{Builder, Server, Way},
     tls::Tls,
     wait::{eventually, within},

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{
     Cluster,
-    form::ask,
     view::View,
     well::{self, Report},
 };
@@ -202,7 +201,9 @@ impl Cluster {
             for (other, (_, host, port, bus)) in addresses.iter().enumerate() {
                 if number != other {
                     let (port, bus) = (port.to_string(), bus.to_string());
-                    ask::<()>(server, &["CLUSTER", "MEET", host, &port, &bus]).await?;
+                    server
+                        .ask::<()>(&["CLUSTER", "MEET", host, &port, &bus])
+                        .await?;
                 }
             }
         }

@@ -53,7 +53,7 @@ pub(crate) async fn start(builder: &ClusterBuilder, way: Way) -> Result<Cluster,
         }
         cluster
             .ids
-            .push(ask(&node.server, &["CLUSTER", "MYID"]).await?);
+            .push(node.server.ask(&["CLUSTER", "MYID"]).await?);
         cluster.nodes.push(node.server);
         cluster.buses.push(node.bus);
     }
@@ -62,7 +62,7 @@ pub(crate) async fn start(builder: &ClusterBuilder, way: Way) -> Result<Cluster,
     until_acquainted(&cluster).await?;
     for (number, server) in cluster.nodes.iter().enumerate().skip(builder.primaries) {
         let primary = &cluster.ids[number % builder.primaries];
-        ask::<()>(server, &["CLUSTER", "REPLICATE", primary]).await?;
+        server.ask::<()>(&["CLUSTER", "REPLICATE", primary]).await?;
     }
     cluster.try_until_well().await?;
     Ok(cluster)
@@ -132,11 +132,15 @@ fn arguments(builder: &ClusterBuilder, way: Way, bus: u16, proxy: Option<&Port>)
 async fn share_slots(cluster: &Cluster, primaries: usize) -> Result<(), Error> {
     for (number, server) in cluster.nodes.iter().enumerate() {
         let epoch = (number + 1).to_string();
-        ask::<()>(server, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
+        server
+            .ask::<()>(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch])
+            .await?;
         if number < primaries {
             let (first, last) = slot::part(number, primaries);
             let (first, last) = (first.to_string(), last.to_string());
-            ask::<()>(server, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await?;
+            server
+                .ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", &first, &last])
+                .await?;
         }
     }
     Ok(())
@@ -146,7 +150,7 @@ async fn share_slots(cluster: &Cluster, primaries: usize) -> Result<(), Error> {
 async fn until_acquainted(cluster: &Cluster) -> Result<(), Error> {
     until_ok(ACQUAINTED, async || {
         for server in &cluster.nodes {
-            let view = View::read(&ask::<String>(server, &["CLUSTER", "NODES"]).await?);
+            let view = View::read(&server.ask::<String>(&["CLUSTER", "NODES"]).await?);
             let reached = view.lines.iter().filter(|line| line.is_reached()).count();
             if reached != cluster.nodes.len() {
                 let text = format!(
@@ -160,21 +164,4 @@ async fn until_acquainted(cluster: &Cluster) -> Result<(), Error> {
         Ok(())
     })
     .await
-}
-
-pub(crate) async fn ask<T: redis::FromRedisValue>(
-    server: &Server,
-    words: &[&str],
-) -> Result<T, Error> {
-    let ask = async {
-        let mut connection = server.connect().await?;
-        let mut command = redis::Cmd::new();
-        for word in words {
-            command.arg(word);
-        }
-        command.query_async(&mut connection).await
-    };
-    ask.await.map_err(|error: redis::RedisError| {
-        Error::because(format!("{words:?} failed on port {}", server.port()), error)
-    })
 }

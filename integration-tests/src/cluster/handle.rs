@@ -4,7 +4,7 @@ use redis::FromRedisValue;
 
 use super::{
     ClusterBuilder,
-    form::{Bus, ask},
+    form::Bus,
     slot,
     view::{self, View},
 };
@@ -321,7 +321,7 @@ impl Cluster {
     pub(crate) async fn views(&self) -> Result<Vec<View>, Error> {
         let mut views = Vec::new();
         for server in self.nodes.iter().filter(|server| server.is_up()) {
-            let text: String = ask(server, &["CLUSTER", "NODES"]).await?;
+            let text: String = server.ask(&["CLUSTER", "NODES"]).await?;
             views.push(View::read(&text));
         }
         if views.is_empty() {

@@ -1,6 +1,9 @@
 //! Whether what the nodes say is a cluster that serves all.
 
-use super::{slot, view::View};
+use super::{
+    slot,
+    view::{Line, View},
+};
 
 /// What one node says of itself and of the others.
 #[derive(Clone, Debug)]
@@ -21,7 +24,7 @@ pub(crate) fn check(reports: &[Report], ids: &[String]) -> Result<(), String> {
         check_info(report)?;
         for other in reports {
             let known = ids.get(other.number).and_then(|id| report.view.of(id));
-            if !known.is_some_and(super::view::Line::is_reached) {
+            if !known.is_some_and(Line::is_reached) {
                 return Err(format!(
                     "node {number} does not reach node {}",
                     other.number

@@ -1,7 +1,9 @@
 //! What a test wants of its server.
 
+use std::sync::Arc;
+
 use super::{
-    Server, Way,
+    Port, Server, Way,
     command::Command,
     find::{self, Surroundings, Wishes},
     node::Node,
@@ -21,6 +23,23 @@ pub struct Builder {
     pub(crate) arguments: Vec<String>,
     pub(crate) tls: Option<(Tls, Clients)>,
     wishes: Wishes,
+    /// Reserved before the start, by whoever has to know it then. Default: a port of its own.
+    pub(crate) port: Option<Arc<Port>>,
+    pub(crate) network: Network,
+    /// The settings of a node that is no store but a sentinel.
+    pub(crate) sentinel: Option<String>,
+}
+
+/// Which network a container is in. It means nothing to a process.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Network {
+    /// One of its own, like every container.
+    #[default]
+    Own,
+    /// One of its own in which others join it, who listen on these ports.
+    Shared(Vec<u16>),
+    /// That of the container of this name.
+    Joined(String),
 }
 
 /// Whether clients have to show a certificate.
@@ -133,7 +152,10 @@ impl Builder {
     /// As [`start`](Self::start).
     pub async fn try_start(mut self) -> Result<Server, Error> {
         let (way, surroundings) = self.choose().await?;
-        let node = Node::start(way, &surroundings, |port| Command::new(&self, port)).await?;
+        let node = Node::start(way, &surroundings, self.port.clone(), |port| {
+            Command::new(&self, port)
+        })
+        .await?;
         let server = Server::new(node, self);
         server.ready().await?;
         Ok(server)

@@ -1,21 +1,39 @@
 //! How `redis-server` is called.
 
-use super::builder::{Builder, Clients};
+use super::builder::{Builder, Clients, Network};
 
 /// What a node needs to start, whichever way it starts.
 #[derive(Debug)]
 pub(crate) struct Command {
     pub(crate) port: u16,
+    pub(crate) network: Network,
     arguments: Vec<String>,
     /// Name and content of the files that the arguments name with a leading `{dir}`.
     pub(crate) files: Vec<(&'static str, String)>,
+    pub(crate) writes_files: bool,
 }
+
+/// The file that a sentinel reads, and writes what it learns to.
+const SENTINEL_FILE: &str = "sentinel.conf";
 
 /// Stands for the folder that the files of a [`Command`] are in.
 const FOLDER: &str = "{dir}";
 
 impl Command {
     pub(crate) fn new(builder: &Builder, port: u16) -> Self {
+        match &builder.sentinel {
+            None => Self::store(builder, port),
+            Some(settings) => Self {
+                port,
+                network: builder.network.clone(),
+                arguments: vec![format!("{FOLDER}/{SENTINEL_FILE}"), "--sentinel".to_owned()],
+                files: vec![(SENTINEL_FILE, format!("port {port}\n{settings}"))],
+                writes_files: true,
+            },
+        }
+    }
+
+    fn store(builder: &Builder, port: u16) -> Self {
         let mut arguments = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
 
@@ -57,11 +75,13 @@ impl Command {
         arguments.extend(builder.arguments.iter().cloned());
         Self {
             port,
+            network: builder.network.clone(),
             arguments,
             files: builder
                 .tls
                 .as_ref()
                 .map_or_else(Vec::new, |(tls, _)| tls.files()),
+            writes_files: false,
         }
     }
 

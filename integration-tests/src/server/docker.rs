@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use testcontainers::{
-    ContainerAsync, CopyDataSource, GenericImage, ImageExt, TestcontainersError,
+    ContainerAsync, ContainerRequest, CopyDataSource, GenericImage, ImageExt, TestcontainersError,
     bollard::{self, Docker},
     core::{IntoContainerPort, client::docker_client_instance},
     runners::AsyncRunner,
@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{command::Command, sweep};
+use super::{builder::Network, command::Command, sweep};
 use crate::Error;
 
 /// Docker answers in milliseconds, if it answers at all.
@@ -69,22 +69,36 @@ impl Container {
         sweep::containers(&docker).await;
 
         let (name, tag) = name_and_tag(image);
-        let mut arguments = vec![program(name).to_owned()];
-        arguments.extend(command.arguments(FOLDER));
-        let mut request = GenericImage::new(name, tag)
+        let mut image_of_node = GenericImage::new(name, tag);
+        let mut arguments = command.arguments(FOLDER);
+        if command.writes_files {
+            // They belong to root, and the entry point of an image may give up its rights.
+            image_of_node = image_of_node.with_entrypoint(program(name));
+        } else {
+            arguments.insert(0, program(name).to_owned());
+        }
+        let mut request = image_of_node
             .with_cmd(arguments)
             .with_startup_timeout(START)
-            .with_labels(sweep::labels())
-            // The same number inside and outside, and chosen here: one that Docker chooses is
-            // another after a restart.
-            .with_mapped_port(command.port, command.port.tcp())
-            .with_host_config_modifier(|host| {
-                for bindings in host.port_bindings.iter_mut().flat_map(|map| map.values_mut()) {
-                    for binding in bindings.iter_mut().flatten() {
-                        binding.host_ip = Some("127.0.0.1".to_owned());
-                    }
+            .with_labels(sweep::labels());
+        request = match command.network {
+            Network::Own => publish(request, [command.port]),
+            Network::Shared(ports) => {
+                publish(request, [[command.port].as_slice(), &ports].concat())
+            }
+            Network::Joined(other) => request.with_network(format!("container:{other}")),
+        };
+        request = request.with_host_config_modifier(|host| {
+            for bindings in host
+                .port_bindings
+                .iter_mut()
+                .flat_map(|map| map.values_mut())
+            {
+                for binding in bindings.iter_mut().flatten() {
+                    binding.host_ip = Some("127.0.0.1".to_owned());
                 }
-            });
+            }
+        });
         for (file, content) in command.files {
             request = request.with_copy_to(
                 format!("{FOLDER}/{file}"),
@@ -102,6 +116,10 @@ impl Container {
             container: Some(Box::new(container)),
             docker,
         })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Ends the server at once. A container that is already down is left as it is.
@@ -182,6 +200,17 @@ impl Drop for Container {
             drop(self.container.take());
         }
     }
+}
+
+/// Publishes ports by the same number inside and outside, which is chosen here: one that Docker
+/// chooses is another after a restart.
+fn publish(
+    request: ContainerRequest<GenericImage>,
+    ports: impl IntoIterator<Item = u16>,
+) -> ContainerRequest<GenericImage> {
+    ports.into_iter().fold(request, |request, port| {
+        request.with_mapped_port(port, port.tcp())
+    })
 }
 
 fn refused(what: &str) -> impl FnOnce(TestcontainersError) -> Error {

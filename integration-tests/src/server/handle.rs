@@ -6,10 +6,11 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, RedisResult, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, FromRedisValue, RedisError, RedisResult, Value,
+    aio::MultiplexedConnection,
 };
 
-use super::{Builder, Way, node::Node};
+use super::{Builder, Network, Way, node::Node};
 use crate::{Error, wait::until_ok};
 
 /// How long a server may take until it answers.
@@ -90,7 +91,15 @@ impl Server {
     }
 
     pub(crate) async fn host_for_peers(&self) -> Result<String, Error> {
-        self.node.host_for_peers().await
+        match self.builder.network {
+            Network::Joined(_) => Ok("127.0.0.1".to_owned()),
+            Network::Own | Network::Shared(_) => self.node.host_for_peers().await,
+        }
+    }
+
+    /// Returns the name of the container, if it is in one.
+    pub(crate) fn container(&self) -> Option<&str> {
+        self.node.container()
     }
 
     fn scheme(&self) -> &'static str {
@@ -230,17 +239,23 @@ impl Server {
     ///
     /// As [`cmd`](Self::cmd).
     pub async fn query<T: FromRedisValue>(&self, words: &[&str]) -> T {
-        let mut client = self.client().await;
-        let mut command = redis::Cmd::new();
-        for word in words {
-            command.arg(word);
-        }
-        expect(
-            command
-                .query_async(&mut client)
-                .await
-                .map_err(|error| Error::because(format!("{words:?} failed"), error)),
-        )
+        expect(self.ask(words).await)
+    }
+
+    /// Runs one command as [`query`](Self::query) does, for those who can go on without an answer.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> Result<T, Error> {
+        let ask = async {
+            let mut connection = self.connect().await?;
+            let mut command = redis::Cmd::new();
+            for word in words {
+                command.arg(word);
+            }
+            command.query_async(&mut connection).await
+        };
+        ask.await.map_err(|error: RedisError| {
+            let text = format!("{words:?} failed on port {}", self.port());
+            Error::because(text, error)
+        })
     }
 
     /// Waits until the server answers.

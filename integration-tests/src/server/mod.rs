@@ -16,4 +16,4 @@ mod replica;
 mod sweep;
 
 pub use self::{builder::Builder, find::Way, handle::Server};
-pub(crate) use self::{handle::expect, port::Port};
+pub(crate) use self::{builder::Network, handle::expect, port::Port};

@@ -1,5 +1,7 @@
 //! A node, whichever way it runs.
 
+use std::sync::Arc;
+
 use super::{
     Way, command::Command, docker::Container, external::Database, find::Surroundings, port::Port,
     process::Process,
@@ -9,25 +11,30 @@ use crate::Error;
 #[derive(Debug)]
 pub(crate) enum Node {
     External(Database),
-    Container(Container, Port),
-    Process(Process, Port),
+    Container(Container, Arc<Port>),
+    Process(Process, Arc<Port>),
 }
 
 impl Node {
     pub(crate) async fn start(
         way: Way,
         surroundings: &Surroundings,
+        port: Option<Arc<Port>>,
         command: impl FnOnce(u16) -> Command,
     ) -> Result<Self, Error> {
+        let reserve = || match port {
+            Some(port) => Ok(port),
+            None => Port::reserve().map(Arc::new),
+        };
         match (way, &surroundings.url, &surroundings.program) {
             (Way::Url, Some(url), _) => Ok(Self::External(Database::take(url).await?)),
             (Way::Process, _, Some(program)) => {
-                let port = Port::reserve()?;
+                let port = reserve()?;
                 let process = Process::start(program, command(port.number()))?;
                 Ok(Self::Process(process, port))
             }
             _ => {
-                let port = Port::reserve()?;
+                let port = reserve()?;
                 let container =
                     Container::start(&surroundings.image, command(port.number())).await?;
                 Ok(Self::Container(container, port))
@@ -62,6 +69,14 @@ impl Node {
             Self::Container(..) | Self::Process(..) => "127.0.0.1".to_owned(),
         };
         (host, self.port())
+    }
+
+    /// Returns the name of the container, if this is one.
+    pub(crate) fn container(&self) -> Option<&str> {
+        match self {
+            Self::Container(container, _) => Some(container.id()),
+            Self::External(_) | Self::Process(..) => None,
+        }
     }
 
     /// Returns the host under which another node of the same way reaches this one.

@@ -1,0 +1,253 @@
+//! What a test holds of its sentinels and of what they watch.
+
+use std::time::Duration;
+
+use super::{
+    SentinelsBuilder,
+    config::NAME,
+    reply::{Fields, Report},
+};
+use crate::{
+    Error, Server, Way,
+    server::expect,
+    wait::{until_ok, within},
+};
+
+/// How long a failover may take. One that fails is tried again after twice the failover timeout.
+const FAILOVER: Duration = Duration::from_secs(30);
+
+/// How long a server that comes back may take to be told whom it follows.
+const WELL: Duration = Duration::from_secs(30);
+
+/// The pace of the sentinels: how often they ask for news, in milliseconds. At their usual one, a
+/// server that comes back follows the new primary only after half a minute.
+const PACE: [&str; 6] = [
+    "INFO-PERIOD",
+    "500",
+    "PUBLISH-PERIOD",
+    "500",
+    "ASK-PERIOD",
+    "200",
+];
+
+/// A primary, its replica and the sentinels that watch them, for one test. Ended and removed when
+/// this is dropped.
+///
+/// Each of them is a [`Server`] that the test may kill, pause and start again. A server that comes
+/// back follows nobody until a sentinel tells it to, some seconds later; a sentinel that comes back
+/// knows what it knew, but takes more time for everything, as sentinels do outside of tests.
+///
+/// In containers all share one network, so that the port of a server that was killed lets clients in
+/// and closes at once, instead of refusing them.
+///
+/// Every method that fails panics with a text that says why.
+///
+/// # Examples
+///
+/// ```no_run
+/// use integration_tests::Sentinels;
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let sentinels = Sentinels::start().await;
+/// let old = sentinels.primary();
+/// old.kill().await;
+///
+/// let new = sentinels.until_failed_over(old).await;
+/// assert_eq!(new.port(), sentinels.replica().port());
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Sentinels {
+    servers: [Server; 2],
+    sentinels: Vec<Server>,
+    /// The container in whose network the others are. The last to be dropped.
+    _holder: Option<Server>,
+}
+
+impl Sentinels {
+    pub(crate) fn new(
+        servers: [Server; 2],
+        sentinels: Vec<Server>,
+        holder: Option<Server>,
+    ) -> Self {
+        Self {
+            servers,
+            sentinels,
+            _holder: holder,
+        }
+    }
+
+    /// Returns a builder with the defaults.
+    pub fn builder() -> SentinelsBuilder {
+        SentinelsBuilder::default()
+    }
+
+    /// Starts a primary, a replica and three sentinels with the defaults.
+    ///
+    /// # Panics
+    ///
+    /// As [`SentinelsBuilder::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`SentinelsBuilder::start`].
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Returns where they came from.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        self.primary().way()
+    }
+
+    /// Returns the addresses of all sentinels, such as `127.0.0.1:20001,127.0.0.1:20002`.
+    #[must_use]
+    pub fn seeds(&self) -> String {
+        let seed = |sentinel: &Server| format!("127.0.0.1:{}", sentinel.port());
+        self.sentinels
+            .iter()
+            .map(seed)
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+
+    /// Returns the name by which the sentinels know what they watch.
+    #[must_use]
+    pub fn master_name(&self) -> &'static str {
+        NAME
+    }
+
+    /// Returns the server that began as the primary.
+    #[must_use]
+    pub fn primary(&self) -> &Server {
+        &self.servers[0]
+    }
+
+    /// Returns the server that began as the replica.
+    #[must_use]
+    pub fn replica(&self) -> &Server {
+        &self.servers[1]
+    }
+
+    /// Returns the sentinels. Their [`Server::url`] holds the password, if there is one.
+    #[must_use]
+    pub fn sentinels(&self) -> &[Server] {
+        &self.sentinels
+    }
+
+    /// Makes the sentinels quicker than they are. Those that do not know how are left as they are.
+    pub(crate) async fn hurry(&self) {
+        let words = [["SENTINEL", "DEBUG"].as_slice(), &PACE].concat();
+        for sentinel in &self.sentinels {
+            sentinel.ask::<()>(&words).await.ok();
+        }
+    }
+
+    /// Waits until every running sentinel reaches the primary, a replica that is in sync and every
+    /// other running sentinel, and all name the same primary: until each could lead a failover.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that does not happen within 30 seconds. The text says what is amiss.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only looks.
+    pub async fn until_well(&self) {
+        expect(self.try_until_well().await);
+    }
+
+    pub(crate) async fn try_until_well(&self) -> Result<(), Error> {
+        until_ok(WELL, async || {
+            let mut named = Vec::new();
+            let others = self.running().count().saturating_sub(1);
+            for sentinel in self.running() {
+                let report = report(sentinel).await?;
+                report.check(others).map_err(|text| {
+                    let port = sentinel.port();
+                    Error::new(format!("the sentinel on port {port} is not ready: {text}"))
+                })?;
+                named.push(report.primary.get("port").cloned());
+            }
+            named.dedup();
+            match named.as_slice() {
+                [Some(_)] => Ok(()),
+                _ => Err(Error::new("the sentinels do not name the same primary")),
+            }
+        })
+        .await
+        .map_err(|error| {
+            let text = format!("the sentinels are not ready after {WELL:?}");
+            Error::because(text, error)
+        })
+    }
+
+    /// Waits until every running sentinel names another primary than `old`, and that says so
+    /// itself. Returns it, at once if it took over before.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that does not happen within 30 seconds.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only looks.
+    pub async fn until_failed_over(&self, old: &Server) -> &Server {
+        let what = "the sentinels name another primary";
+        within(FAILOVER, what, async || {
+            let new = self
+                .servers
+                .iter()
+                .find(|server| server.port() != old.port() && server.is_up())?;
+            for sentinel in self.running() {
+                let (host, port): (String, u16) = sentinel
+                    .ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME])
+                    .await
+                    .ok()?;
+                if (host.as_str(), port) != ("127.0.0.1", new.port()) {
+                    return None;
+                }
+            }
+            let role: Vec<redis::Value> = new.ask(&["ROLE"]).await.ok()?;
+            let role: String = redis::from_redis_value(role.into_iter().next()?).ok()?;
+            (role == "master").then_some(new)
+        })
+        .await
+    }
+
+    /// Lets the sentinels put the replica in the place of the primary `old`, though that is up.
+    /// Returns the new primary.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no sentinel runs, if the replica cannot take over, or if it has not within 30
+    /// seconds.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: a drop may leave the failover done or not.
+    pub async fn fail_over(&self, old: &Server) -> &Server {
+        match self.running().next() {
+            Some(sentinel) => sentinel.cmd(&["SENTINEL", "FAILOVER", NAME]).await,
+            None => panic!("no sentinel runs"),
+        };
+        self.until_failed_over(old).await
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Server> {
+        self.sentinels.iter().filter(|sentinel| sentinel.is_up())
+    }
+}
+
+async fn report(sentinel: &Server) -> Result<Report, Error> {
+    let primary: Fields = sentinel.ask(&["SENTINEL", "MASTER", NAME]).await?;
+    let replicas = sentinel.ask(&["SENTINEL", "REPLICAS", NAME]).await?;
+    let sentinels = sentinel.ask(&["SENTINEL", "SENTINELS", NAME]).await?;
+    Ok(Report {
+        primary,
+        replicas,
+        sentinels,
+    })
+}
