@@ -76,6 +76,15 @@ mod key;
 mod lane;
 mod mutant;
 mod replicas;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "the backend for a ring of servers, which uses it, follows"
+    )
+)]
+mod ring;
 mod scripts;
 mod secret;
 mod steps;
