@@ -180,6 +180,7 @@ impl<K: ?Sized, V, C> CacheBuilder<K, V, C> {
                 negative_ttl,
                 jitter,
                 longest_ttl: config.longest_ttl,
+                whole_seconds: config.compat,
             },
             observer,
         };

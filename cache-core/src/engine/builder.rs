@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::LocalSet;
 
-use super::{BuildError, Config, Core, Engine, Names, OutagePolicy, handle::Inner};
+use super::{
+    BuildError, Config, Core, Engine, Names, OutagePolicy, handle::Inner, names::Overlaps,
+};
 use crate::{
     Backend, Recorder,
     actor::{Placement, Shards},
@@ -28,6 +30,7 @@ use crate::{
 /// | [`max_queued_invalidations`](Self::max_queued_invalidations) | 1,000,000 keys |
 /// | [`shards`](Self::shards) | 64, started when first needed, on min(cores, 4) threads |
 /// | [`recorder`](Self::recorder) | none |
+/// | [`compat`](Self::compat) | off: times are exact, and no prefix begins another |
 ///
 /// And per cache, on [`CacheBuilder`](crate::CacheBuilder):
 ///
@@ -146,6 +149,23 @@ impl EngineBuilder {
         self
     }
 
+    /// Makes concessions to programs of go-zero that share the store. Default: off.
+    ///
+    /// - A time-to-live is a whole number of seconds: after jitter it is rounded up, so that 1 ms
+    ///   becomes 1 s. That holds for values and negative entries, for
+    ///   [`put_with_ttl`](crate::Cache::put_with_ttl) and for a
+    ///   [`Load`](crate::Load) with a time of its own. What would be longer than the
+    ///   [longest TTL](Self::longest_ttl) is rounded down to whole seconds instead; that must be
+    ///   a second at least.
+    /// - The prefixes of two caches may be one, or one may begin the other, as `cache:user:id:` and
+    ///   `cache:user:id:name:` do, or a cache of rows and one of primary keys: it is logged as a
+    ///   warning. Two caches of different types under one key take each other's entries for
+    ///   unreadable, remove them and load again.
+    pub fn compat(mut self) -> Self {
+        self.config.compat = true;
+        self
+    }
+
     /// Runs the shard actors on the current thread's actix system instead of on threads of the
     /// library's own. The system must outlive the engine.
     pub fn on_current_system(mut self) -> Self {
@@ -185,12 +205,17 @@ impl EngineBuilder {
         let observer = recorder.as_ref().map_or(Observer::Nobody, |recorder| {
             Observer::Engine(Arc::clone(recorder))
         });
+        let overlaps = if config.compat {
+            Overlaps::Logged
+        } else {
+            Overlaps::Refused
+        };
         let core = Arc::new(Core::new(backend, config, observer));
         Ok(Engine {
             inner: Arc::new(Inner {
                 shards: Shards::new(Arc::clone(&core), threads),
                 core,
-                names: Arc::new(Names::default()),
+                names: Arc::new(Names::new(overlaps)),
                 recorder,
             }),
         })

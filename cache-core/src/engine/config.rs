@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) shards: usize,
     pub(crate) outage: OutagePolicy,
     pub(crate) max_queued_invalidations: usize,
+    /// Whether other programs that share the store are of go-zero.
+    pub(crate) compat: bool,
     pub(crate) rules: Rules,
 }
 
@@ -37,6 +39,7 @@ impl Default for Config {
             shards: 64,
             outage: OutagePolicy::default(),
             max_queued_invalidations: 1_000_000,
+            compat: false,
             rules: Rules::default(),
         }
     }
@@ -74,6 +77,9 @@ impl Config {
             if duration > LONGEST {
                 return Err(BuildError::TooLong { setting });
             }
+        }
+        if self.compat && self.longest_ttl < Duration::from_secs(1) {
+            return Err(BuildError::NoWholeSecond);
         }
         if self.lease_wait <= self.lease_hold {
             return Err(BuildError::LeaseWaitTooShort);

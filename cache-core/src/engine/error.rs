@@ -30,6 +30,12 @@ pub enum BuildError {
          waited out: raise `lease_wait` or lower `lease_hold`"
     )]
     LeaseWaitTooShort,
+    /// No whole second fits into the longest time-to-live.
+    #[error(
+        "`longest_ttl` is shorter than a second, and with `compat` each time-to-live is a whole \
+         number of them: raise it, or leave out `compat`"
+    )]
+    NoWholeSecond,
     /// A time-to-live is out of range.
     #[error("`{setting}`: {source}")]
     Ttl {

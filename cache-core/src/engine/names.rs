@@ -1,33 +1,63 @@
 //! The names and key prefixes that the caches of an engine use.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tracing::warn;
 
 use super::BuildError;
 
-/// The prefixes in use, each with its cache's name.
-#[derive(Debug, Default)]
+/// The prefixes in use, each with its cache's name. In order, so that which cache is named in an
+/// error does not depend on chance.
+#[derive(Debug)]
 pub(crate) struct Names {
-    by_prefix: Mutex<BTreeMap<String, String>>,
+    claimed: Mutex<Vec<(String, String)>>,
+    overlaps: Overlaps,
+}
+
+/// What is done about a prefix that begins another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Overlaps {
+    Refused,
+    /// For key texts that are given, as those of go-zero are.
+    Logged,
 }
 
 impl Names {
+    pub(super) const fn new(overlaps: Overlaps) -> Self {
+        Self {
+            claimed: Mutex::new(Vec::new()),
+            overlaps,
+        }
+    }
+
     /// Claims `prefix` for the cache `name`.
     ///
     /// No prefix may begin another: `a:` and `a:b:` would both own the key `a:b:c`.
     pub(crate) fn claim(self: &Arc<Self>, name: &str, prefix: &str) -> Result<Name, BuildError> {
-        let mut by_prefix = self.by_prefix.lock();
-        let taken = by_prefix
+        let mut claimed = self.claimed.lock();
+        let overlapping = claimed
             .iter()
-            .find(|(other, _)| other.starts_with(prefix) || prefix.starts_with(other.as_str()));
-        if let Some((_, other)) = taken {
-            return Err(BuildError::PrefixTaken {
-                prefix: prefix.to_owned(),
-                other: other.clone(),
-            });
+            .filter(|(other, _)| other.starts_with(prefix) || prefix.starts_with(other.as_str()));
+        for (other_prefix, other) in overlapping {
+            match self.overlaps {
+                Overlaps::Refused => {
+                    return Err(BuildError::PrefixTaken {
+                        prefix: prefix.to_owned(),
+                        other: other.clone(),
+                    });
+                }
+                Overlaps::Logged => warn!(
+                    cache = name,
+                    prefix,
+                    other,
+                    other_prefix,
+                    "two caches may write under the same keys: see to it that no key of one is a \
+                     key of the other, or that both mean the same by it"
+                ),
+            }
         }
-        by_prefix.insert(prefix.to_owned(), name.to_owned());
+        claimed.push((prefix.to_owned(), name.to_owned()));
         Ok(Name {
             names: Arc::clone(self),
             name: name.to_owned(),
@@ -56,7 +86,13 @@ impl Name {
 
 impl Drop for Name {
     fn drop(&mut self) {
-        self.names.by_prefix.lock().remove(&self.prefix);
+        let mut claimed = self.names.claimed.lock();
+        let own = claimed
+            .iter()
+            .position(|(prefix, name)| *prefix == self.prefix && *name == self.name);
+        if let Some(own) = own {
+            claimed.remove(own);
+        }
     }
 }
 
@@ -66,7 +102,7 @@ mod tests {
 
     #[test]
     fn no_prefix_begins_another() {
-        let names = Arc::new(Names::default());
+        let names = Arc::new(Names::new(Overlaps::Refused));
         let _user = names.claim("user", "user:").unwrap();
         for (prefix, free) in [
             ("user:", false),
@@ -81,8 +117,21 @@ mod tests {
 
     #[test]
     fn a_dropped_claim_frees_its_prefix() {
-        let names = Arc::new(Names::default());
-        drop(names.claim("user", "user:").unwrap());
-        assert!(names.claim("user", "user:").is_ok());
+        for overlaps in [Overlaps::Refused, Overlaps::Logged] {
+            let names = Arc::new(Names::new(overlaps));
+            let _order = names.claim("order", "order:").unwrap();
+            drop(names.claim("user", "user:").unwrap());
+            assert!(names.claim("user", "user:").is_ok());
+            assert_eq!(names.claimed.lock().len(), 1, "and that alone");
+        }
+    }
+
+    #[test]
+    fn a_dropped_claim_leaves_its_equals() {
+        let names = Arc::new(Names::new(Overlaps::Logged));
+        let first = names.claim("user", "user:").unwrap();
+        let _second = names.claim("user", "user:").unwrap();
+        drop(first);
+        assert_eq!(names.claimed.lock().len(), 1);
     }
 }

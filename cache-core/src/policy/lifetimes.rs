@@ -11,6 +11,8 @@ pub struct Policy {
     pub(crate) negative_ttl: Option<Ttl>,
     pub(crate) jitter: Jitter,
     pub(crate) longest_ttl: Duration,
+    /// Whether a lifetime is a whole number of seconds in the end.
+    pub(crate) whole_seconds: bool,
 }
 
 /// What an entry is, as far as its lifetime depends on it.
@@ -66,9 +68,15 @@ impl Policy {
         })
     }
 
-    /// `ttl` with jitter.
+    /// `ttl` with jitter: what a backend is given. Every lifetime passes here last, so here it
+    /// becomes a whole number of seconds, if it is to be one.
     pub(crate) fn spread(&self, ttl: Ttl, unit: f64) -> Ttl {
-        self.jitter.apply(ttl, unit, self.longest_ttl)
+        let spread = self.jitter.apply(ttl, unit, self.longest_ttl);
+        if self.whole_seconds {
+            spread.to_whole_seconds(self.longest_ttl)
+        } else {
+            spread
+        }
     }
 }
 
@@ -84,6 +92,7 @@ mod tests {
             negative_ttl: negative.map(|seconds| Ttl::clamp(Duration::from_secs(seconds), HOUR)),
             jitter: Jitter::new(0.1).unwrap(),
             longest_ttl: 2 * HOUR,
+            whole_seconds: false,
         }
     }
 
@@ -115,6 +124,37 @@ mod tests {
         assert_eq!(policy(None).of_load(Kind::Negative, None, 0.5), None);
         assert_eq!(policy(None).of_load(Kind::Negative, Some(HOUR), 0.5), None);
         assert!(policy(None).of_load(Kind::Value, None, 0.5).is_some());
+    }
+
+    #[test]
+    fn whole_seconds_are_rounded_up_after_jitter_and_are_no_clamping() {
+        let millis = Duration::from_millis;
+        let whole = Policy {
+            whole_seconds: true,
+            ..policy(Some(60))
+        };
+        for (kind, wish, unit, seconds) in [
+            // 3 s from 2.7 to 3.3.
+            (Kind::Value, Some(millis(3_000)), 0.0, 3),
+            (Kind::Value, Some(millis(3_000)), 0.5, 3),
+            (Kind::Value, Some(millis(3_000)), 1.0, 4),
+            (Kind::Negative, Some(millis(1)), 0.5, 1),
+            (Kind::Negative, None, 0.0, 54),
+            (Kind::Negative, None, 0.001, 55),
+            (Kind::Value, None, 0.5, 3_600),
+            (Kind::Value, Some(2 * HOUR), 1.0, 7_200),
+        ] {
+            let lifetime = whole.of_load(kind, wish, unit).unwrap();
+            assert_eq!(
+                (lifetime.ttl.get(), lifetime.is_clamped),
+                (Duration::from_secs(seconds), false),
+                "{kind:?} {wish:?} {unit}"
+            );
+        }
+        let put = whole.spread(Ttl::clamp(millis(1_001), HOUR), 0.5).get();
+        assert_eq!(put, Duration::from_secs(2));
+        let exact = policy(None).spread(Ttl::clamp(millis(1_001), HOUR), 0.5);
+        assert_eq!(exact.get(), millis(1_001), "not unless it is asked for");
     }
 
     #[test]

@@ -34,6 +34,22 @@ impl Ttl {
         Self(ttl.min(longest).max(Self::MIN.0))
     }
 
+    /// The next whole number of seconds, or the last one that is not longer than `longest`. No
+    /// second fits into a `longest` that is shorter than one: then this stays as it is.
+    #[cfg(feature = "actor")]
+    pub(crate) fn to_whole_seconds(self, longest: Duration) -> Self {
+        let begun = u64::from(self.0.subsec_nanos() > 0);
+        let seconds = self
+            .0
+            .as_secs()
+            .saturating_add(begun)
+            .min(longest.as_secs());
+        if seconds == 0 {
+            return self;
+        }
+        Self(Duration::from_secs(seconds))
+    }
+
     /// The duration.
     #[must_use]
     pub const fn get(self) -> Duration {
@@ -76,6 +92,27 @@ mod tests {
             (longest + Duration::from_nanos(1), false),
         ] {
             assert_eq!(Ttl::new(ttl, longest).is_ok(), accepted, "{ttl:?}");
+        }
+    }
+
+    #[cfg(feature = "actor")]
+    #[test]
+    fn seconds_are_rounded_up_unless_that_is_too_long() {
+        let nano = Duration::from_nanos(1);
+        let seconds = Duration::from_secs;
+        for (ttl, longest, whole) in [
+            (Ttl::MIN.0, seconds(10), seconds(1)),
+            (seconds(1) - nano, seconds(10), seconds(1)),
+            (seconds(1), seconds(10), seconds(1)),
+            (seconds(1) + nano, seconds(10), seconds(2)),
+            (seconds(10) - nano, seconds(10), seconds(10)),
+            (seconds(10), seconds(10), seconds(10)),
+            (seconds(10) + nano, seconds(11) - nano, seconds(10)),
+            (Ttl::MIN.0, seconds(1), seconds(1)),
+            (Ttl::MIN.0, seconds(1) - nano, Ttl::MIN.0),
+        ] {
+            let rounded = Ttl::new(ttl, longest).unwrap().to_whole_seconds(longest);
+            assert_eq!(rounded.get(), whole, "{ttl:?} of {longest:?}");
         }
     }
 
