@@ -71,6 +71,14 @@ proptest! {
     }
 
     #[test]
+    fn any_finite_float_is_the_same_afterwards(
+        double in proptest::num::f64::ANY.prop_filter("finite", |float| float.is_finite()),
+        single in proptest::num::f32::ANY.prop_filter("finite", |float| float.is_finite()),
+    ) {
+        each_codec!(round_trips(&(double, single)));
+    }
+
+    #[test]
     fn rubbish_never_panics(payload in proptest::collection::vec(any::<u8>(), 0..64)) {
         fn survives<V>(codec: &impl Codec<V>, payload: &[u8]) {
             drop(codec.decode(payload));
