@@ -8,7 +8,7 @@ use url::Url;
 
 #[cfg(feature = "tls")]
 use crate::Tls;
-use crate::{RedisConfig, config::TlsConfig, connect::ConnectError, secret::Secret};
+use crate::{NodeConfig, config::TlsConfig, connect::ConnectError, secret::Secret};
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 
@@ -27,7 +27,7 @@ pub(crate) struct Address {
 
 impl Address {
     /// Puts together what the URL and the single settings say.
-    pub(crate) fn new(url: Option<&Secret>, config: &RedisConfig) -> Result<Self, ConnectError> {
+    pub(crate) fn new(url: Option<&Secret>, config: &NodeConfig) -> Result<Self, ConnectError> {
         let mut address = match (url, &config.host) {
             (Some(_), Some(_)) => {
                 let problem = "it is in the `url` already: set one of them";
@@ -118,6 +118,11 @@ impl Address {
         })
     }
 
+    /// What the server is called.
+    pub(crate) fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// The driver's description of the server.
     #[cfg(feature = "tls")]
     pub(crate) fn server(
@@ -195,6 +200,24 @@ impl Address {
     }
 }
 
+/// Another server, to be connected to in the same way: with the same login, and TLS if that has it.
+pub(crate) fn elsewhere(server: &ConnectionInfo, host: String, port: u16) -> ConnectionInfo {
+    let address = match server.addr().clone() {
+        ConnectionAddr::TcpTls {
+            insecure,
+            tls_params,
+            ..
+        } => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure,
+            tls_params,
+        },
+        _ => ConnectionAddr::Tcp(host, port),
+    };
+    server.clone().set_addr(address)
+}
+
 /// Sets what is not set yet; what is set twice is a contradiction.
 fn set_once<T>(
     setting: &'static str,
@@ -219,7 +242,7 @@ mod tests {
     use super::*;
 
     fn of_url(url: &str) -> Result<Address, ConnectError> {
-        Address::new(Some(&Secret(url.to_owned())), &RedisConfig::default())
+        Address::new(Some(&Secret(url.to_owned())), &NodeConfig::default())
     }
 
     #[test]
@@ -275,9 +298,9 @@ mod tests {
             ("redis://cache", None),
             ("one:1,two:2", None),
         ] {
-            let config = RedisConfig {
+            let config = NodeConfig {
                 host: Some(host.to_owned()),
-                ..RedisConfig::default()
+                ..NodeConfig::default()
             };
             let address = Address::new(None, &config);
             let found = address
@@ -295,30 +318,30 @@ mod tests {
         for (setting, config) in [
             (
                 "host",
-                RedisConfig {
+                NodeConfig {
                     host: text("other"),
-                    ..RedisConfig::default()
+                    ..NodeConfig::default()
                 },
             ),
             (
                 "user",
-                RedisConfig {
+                NodeConfig {
                     user: text("other"),
-                    ..RedisConfig::default()
+                    ..NodeConfig::default()
                 },
             ),
             (
                 "pass",
-                RedisConfig {
+                NodeConfig {
                     pass: text("other").map(Secret),
-                    ..RedisConfig::default()
+                    ..NodeConfig::default()
                 },
             ),
             (
                 "db",
-                RedisConfig {
+                NodeConfig {
                     db: Some(2),
-                    ..RedisConfig::default()
+                    ..NodeConfig::default()
                 },
             ),
         ] {

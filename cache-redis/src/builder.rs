@@ -1,6 +1,6 @@
 //! How a [`Redis`] is connected.
 
-use std::{num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use cache_core::Recorder;
 use tokio::runtime::Handle;
@@ -8,25 +8,18 @@ use tokio::runtime::Handle;
 #[cfg(feature = "tls")]
 use crate::Tls;
 use crate::{
-    Redis, RedisConfig,
+    NodeConfig, Redis,
     address::Address,
     backend::Inner,
     config::ReplicasConfig,
-    connect::{ConnectError, Connector},
-    lane::{Deadlines, Keeping, LaneSet},
+    connect::{self, ConnectError, Connector},
+    lane::{Keeping, LaneSet},
     mutant::Rules,
-    replicas::{self, Replicas},
+    plan::{Plan, Source},
+    replicas,
     secret::Secret,
     token::Tokens,
 };
-
-/// The longest time that can be set.
-const LONGEST: Duration = Duration::from_secs(3600);
-
-/// On more cores than this a second lane gains something: the driver of a lane uses one at most.
-const CORES_OF_ONE_LANE: usize = 4;
-
-const MOST_LANES: usize = 64;
 
 /// Builder for [`Redis`].
 ///
@@ -47,7 +40,7 @@ const MOST_LANES: usize = 64;
 /// | [`non_blocking`](Self::non_blocking) | off: `connect` waits for the first connection |
 /// | [`recorder`](Self::recorder) | none |
 ///
-/// The same settings can be read from a file: see [`RedisConfig`].
+/// The same settings can be read from a file: see [`NodeConfig`].
 ///
 /// # Examples
 ///
@@ -73,7 +66,7 @@ const MOST_LANES: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct RedisBuilder {
     url: Option<Secret>,
-    config: RedisConfig,
+    config: NodeConfig,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     recorder: Option<Arc<dyn Recorder>>,
@@ -198,95 +191,66 @@ impl RedisBuilder {
     /// Cancel safe: dropping the future closes what was opened.
     pub async fn connect(self) -> Result<Redis, ConnectError> {
         Handle::try_current().map_err(|_none| ConnectError::NoRuntime)?;
-        let deadlines = self.deadlines()?;
-        let lanes = self.lane_count()?;
-        let replicas = self.replicas()?;
+        let plans = self.plans()?;
+        start(plans, self.recorder, self.rules).await
+    }
+
+    /// What is to be connected, checked.
+    fn plans(&self) -> Result<Vec<Plan>, ConnectError> {
         let address = Address::new(self.url.as_ref(), &self.config)?;
+        let host = address.name();
         #[cfg(feature = "tls")]
         let server = address.server(self.tls.as_ref(), self.config.tls.as_ref())?;
         #[cfg(not(feature = "tls"))]
         let server = address.server(self.config.tls.as_ref())?;
-        let tokens =
-            Tokens::new(self.rules).map_err(|error| ConnectError::Unusable(error.into()))?;
-        let exclusive = replicas.map_or(0, |_| replicas::CONNECTIONS);
-        let connector = Connector::new(server, deadlines, lanes, exclusive)?;
-        let waits = !self.config.non_block.unwrap_or(false);
-        let keeping = Keeping {
-            deadlines,
-            lanes,
-            recorder: self.recorder,
-            rules: self.rules,
-        };
-        let node = LaneSet::start(connector, keeping, waits).await?;
-        Ok(Redis::new(Inner {
-            node: Arc::new(node),
-            tokens,
-            replicas,
-        }))
-    }
-
-    fn deadlines(&self) -> Result<Deadlines, ConnectError> {
-        let RedisConfig {
-            connect_timeout,
-            read_timeout,
-            write_timeout,
-            ..
-        } = self.config;
-        Ok(Deadlines {
-            connect: time("connect_timeout", connect_timeout, 300)?,
-            read: time("read_timeout", read_timeout, 250)?,
-            write: time("write_timeout", write_timeout, 500)?,
-        })
-    }
-
-    fn lane_count(&self) -> Result<usize, ConnectError> {
-        match self.config.lanes {
-            Some(lanes) if lanes == 0 || lanes > MOST_LANES => Err(ConnectError::setting(
-                "lanes",
-                "give a number from 1 to 64, or leave the default",
-            )),
-            Some(lanes) => Ok(lanes),
-            None => {
-                let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-                Ok(if cores <= CORES_OF_ONE_LANE { 1 } else { 2 })
-            }
-        }
-    }
-
-    fn replicas(&self) -> Result<Option<Replicas>, ConnectError> {
-        let Some(ReplicasConfig { count, patience }) = self.config.wait_for_replicas else {
-            return Ok(None);
-        };
-        if count == 0 {
-            return Err(ConnectError::setting(
-                "wait_for_replicas",
-                "there is nothing to wait for: give a positive count, or leave it out",
-            ));
-        }
-        let patience = time("wait_for_replicas", Some(patience), 0)?;
-        Ok(Some(Replicas { count, patience }))
+        let plan = Plan::new(&self.config, Source::Node(server), host)?;
+        Ok(vec![plan])
     }
 }
 
-impl From<RedisConfig> for RedisBuilder {
-    fn from(config: RedisConfig) -> Self {
+/// Starts what was planned: one node, a cluster, or a ring of several of either.
+///
+/// PLACEHOLDER for `Members::start(plans, recorder, rules)`: it knows one entry that is no cluster.
+async fn start(
+    plans: Vec<Plan>,
+    recorder: Option<Arc<dyn Recorder>>,
+    rules: Rules,
+) -> Result<Redis, ConnectError> {
+    let [plan] = <[Plan; 1]>::try_from(plans).map_err(|_several| {
+        ConnectError::setting("host", "a ring of several entries is not supported yet")
+    })?;
+    let source = match plan.source {
+        Source::Node(server) => connect::Source::Address(server),
+        Source::Sentinel(source) => connect::Source::Sentinel(source),
+        Source::Cluster(_) => {
+            return Err(ConnectError::setting(
+                "type",
+                "a cluster is not supported yet",
+            ));
+        }
+    };
+    let tokens = Tokens::new(rules).map_err(|error| ConnectError::Unusable(error.into()))?;
+    let exclusive = plan.replicas.map_or(0, |_| replicas::CONNECTIONS);
+    let connector = Connector::new(source, plan.deadlines, plan.lanes, exclusive)?;
+    let keeping = Keeping {
+        deadlines: plan.deadlines,
+        lanes: plan.lanes,
+        recorder,
+        rules,
+    };
+    let node = LaneSet::start(connector, keeping, plan.waits).await?;
+    Ok(Redis::new(Inner {
+        node: Arc::new(node),
+        tokens,
+        replicas: plan.replicas,
+    }))
+}
+
+impl From<NodeConfig> for RedisBuilder {
+    fn from(config: NodeConfig) -> Self {
         Self {
             config,
             ..Self::default()
         }
     }
-}
-
-/// A time that was set, or its default.
-fn time(
-    setting: &'static str,
-    time: Option<Duration>,
-    default_ms: u64,
-) -> Result<Duration, ConnectError> {
-    let time = time.unwrap_or_else(|| Duration::from_millis(default_ms));
-    if time < Duration::from_millis(1) || time > LONGEST {
-        let problem = "give a time from 1 ms to 1 hour";
-        return Err(ConnectError::setting(setting, problem));
-    }
-    Ok(time)
 }

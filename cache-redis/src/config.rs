@@ -25,9 +25,9 @@ use crate::secret::Secret;
 /// # Examples
 ///
 /// ```
-/// use cache_redis::{RedisBuilder, RedisConfig};
+/// use cache_redis::{RedisBuilder, NodeConfig};
 ///
-/// let config: RedisConfig = serde_json::from_str(
+/// let config: NodeConfig = serde_json::from_str(
 ///     r#"{ "host": "cache.internal:6379", "user": "app", "pass": "secret", "db": 2,
 ///          "tls": { "ca_file": "/etc/ssl/cache-ca.pem" }, "read_timeout": "100ms" }"#,
 /// )?;
@@ -39,7 +39,7 @@ use crate::secret::Secret;
 /// ```
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct RedisConfig {
+pub struct NodeConfig {
     pub(crate) host: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) pass: Option<Secret>,

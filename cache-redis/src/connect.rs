@@ -3,9 +3,11 @@
 use std::{fmt, time::Duration};
 
 use cache_core::BoxError;
-use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime, TimeoutType};
+use deadpool::managed::{self, Object, PoolError};
+use deadpool_redis::{Connection, Manager, Runtime, TimeoutType};
 use redis::{
-    AsyncConnectionConfig, ConnectionInfo, ErrorKind as RedisKind, IntoConnectionInfo, RedisError,
+    AsyncConnectionConfig, ConnectionInfo, ErrorKind as RedisKind, RedisError,
+    aio::MultiplexedConnection,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
@@ -13,6 +15,7 @@ use crate::{
     checkup::{Checkup, Unusable},
     error::{Cause, Fault},
     lane::Deadlines,
+    sentinel::{SentinelManager, SentinelSource},
 };
 
 /// When an idle connection is probed by the kernel, and how often.
@@ -69,7 +72,7 @@ impl ConnectError {
         }
     }
 
-    fn of(error: &RedisError) -> Self {
+    pub(crate) fn of(error: &RedisError) -> Self {
         let cause = Cause::of(error);
         // The details may quote the login, so they are looked at and not shown.
         if error
@@ -102,9 +105,10 @@ impl ConnectError {
         }
     }
 
-    fn of_pool(error: &PoolError) -> Self {
+    /// What a pool says, whose manager fails as `backend` understands it.
+    fn of_pool<E>(error: PoolError<E>, backend: impl FnOnce(E) -> Self) -> Self {
         match error {
-            PoolError::Backend(error) => Self::of(error),
+            PoolError::Backend(error) => backend(error),
             PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle | TimeoutType::Wait) => {
                 Self::TimedOut
             }
@@ -124,12 +128,134 @@ fn is_about_certificates(text: &str) -> bool {
         .any(|word| text.contains(word))
 }
 
+/// Where connections are made to.
+pub(crate) enum Source {
+    /// A server whose address is known.
+    Address(ConnectionInfo),
+    /// Whichever server is the primary when one is made.
+    Sentinel(SentinelSource),
+}
+
+/// A connection, and its place in a pool.
+pub(crate) enum Pooled {
+    Direct(Connection),
+    Sentinel(Object<SentinelManager>),
+}
+
+impl Pooled {
+    /// A clone of the connection, which others may use at the same time.
+    pub(crate) fn connection(&self) -> MultiplexedConnection {
+        match self {
+            Self::Direct(connection) => MultiplexedConnection::clone(connection),
+            Self::Sentinel(connection) => MultiplexedConnection::clone(connection),
+        }
+    }
+
+    pub(crate) fn connection_mut(&mut self) -> &mut MultiplexedConnection {
+        match self {
+            Self::Direct(connection) => connection,
+            Self::Sentinel(connection) => connection,
+        }
+    }
+
+    /// Takes it out of the pool, which is not to hand it out again.
+    pub(crate) fn discard(self) {
+        drop(match self {
+            Self::Direct(connection) => Connection::take(connection),
+            Self::Sentinel(connection) => Object::take(connection),
+        });
+    }
+}
+
+/// A pool of connections of either kind.
+enum Pool {
+    Direct(deadpool_redis::Pool),
+    Sentinel(managed::Pool<SentinelManager>),
+}
+
+impl Pool {
+    /// A pool of at most `most` connections.
+    fn new(source: &Source, deadlines: Deadlines, most: usize) -> Result<Self, ConnectError> {
+        // The deadline of each command is kept here, where it is known.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(deadlines.connect))
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(DRIVER_BUFFER);
+        match source {
+            Source::Address(server) => {
+                let manager = Manager::new_with_config(server.clone(), config);
+                let manager = manager.map_err(|error| ConnectError::of(&error))?;
+                build(manager, deadlines, deadlines.connect, most).map(Self::Direct)
+            }
+            Source::Sentinel(source) => {
+                let manager = SentinelManager::new(source.clone(), config, deadlines.connect);
+                let create = manager.longest();
+                build(manager, deadlines, create, most).map(Self::Sentinel)
+            }
+        }
+    }
+
+    async fn get(&self) -> Result<Pooled, ConnectError> {
+        match self {
+            Self::Direct(pool) => pool
+                .get()
+                .await
+                .map(Pooled::Direct)
+                .map_err(|error| ConnectError::of_pool(error, |error| ConnectError::of(&error))),
+            Self::Sentinel(pool) => {
+                let pooled = pool.get().await.map(Pooled::Sentinel);
+                pooled.map_err(|error| ConnectError::of_pool(error, |error| error))
+            }
+        }
+    }
+
+    fn status(&self) -> managed::Status {
+        match self {
+            Self::Direct(pool) => pool.status(),
+            Self::Sentinel(pool) => pool.status(),
+        }
+    }
+}
+
+fn build<M, W>(
+    manager: M,
+    deadlines: Deadlines,
+    create: Duration,
+    most: usize,
+) -> Result<managed::Pool<M, W>, ConnectError>
+where
+    M: managed::Manager,
+    W: From<Object<M>>,
+{
+    managed::Pool::builder(manager)
+        .max_size(most)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(deadlines.write))
+        .create_timeout(Some(create))
+        .recycle_timeout(Some(deadlines.connect))
+        .build()
+        .map_err(|_no_runtime| ConnectError::NoRuntime)
+}
+
+/// The settings of every socket.
+fn tcp_settings() -> TcpSettings {
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE.0)
+        .with_interval(KEEPALIVE.1);
+    let tcp = TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive);
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let tcp = tcp.set_user_timeout(USER_TIMEOUT);
+    tcp
+}
+
 /// Makes connections to one server.
 pub(crate) struct Connector {
     /// Of lanes.
     lanes: Pool,
     /// Of connections that somebody needs for themselves for a while.
-    pub(crate) exclusive: Pool,
+    exclusive: Pool,
     deadlines: Deadlines,
 }
 
@@ -140,56 +266,30 @@ impl Connector {
     ///
     /// If the settings do not make a client.
     pub(crate) fn new(
-        server: ConnectionInfo,
+        source: Source,
         deadlines: Deadlines,
         lanes: usize,
         exclusive: usize,
     ) -> Result<Self, ConnectError> {
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE.0)
-            .with_interval(KEEPALIVE.1);
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(keepalive);
-        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-        let tcp = tcp.set_user_timeout(USER_TIMEOUT);
-        let server = server
-            .set_tcp_settings(tcp)
-            .into_connection_info()
-            .map_err(|error| ConnectError::of(&error))?;
-        // The deadline of each command is kept here, where it is known.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(deadlines.connect))
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(DRIVER_BUFFER);
-        let pool = |connections| {
-            let manager = Manager::new_with_config(server.clone(), config.clone());
-            let manager = manager.map_err(|error| ConnectError::of(&error))?;
-            Pool::builder(manager)
-                .max_size(connections)
-                .runtime(Runtime::Tokio1)
-                .wait_timeout(Some(deadlines.write))
-                .create_timeout(Some(deadlines.connect))
-                .recycle_timeout(Some(deadlines.connect))
-                .build()
-                .map_err(|_no_runtime| ConnectError::NoRuntime)
+        let source = match source {
+            Source::Address(server) => Source::Address(server.set_tcp_settings(tcp_settings())),
+            Source::Sentinel(source) => Source::Sentinel(source.with_tcp(&tcp_settings())),
         };
         Ok(Self {
-            lanes: pool(lanes)?,
-            exclusive: pool(exclusive)?,
+            lanes: Pool::new(&source, deadlines, lanes)?,
+            exclusive: Pool::new(&source, deadlines, exclusive)?,
             deadlines,
         })
     }
 
     /// Makes a connection, and looks the server over.
-    pub(crate) async fn connect(&self) -> Result<(Connection, Checkup), ConnectError> {
-        let pooled = self.lanes.get().await;
-        let mut connection = pooled.map_err(|error| ConnectError::of_pool(&error))?;
-        match Checkup::of(&mut connection, self.deadlines.connect).await {
-            Ok(checkup) => Ok((connection, checkup)),
+    pub(crate) async fn connect(&self) -> Result<(Pooled, Checkup), ConnectError> {
+        let mut pooled = self.lanes.get().await?;
+        match Checkup::of(pooled.connection_mut(), self.deadlines.connect).await {
+            Ok(checkup) => Ok((pooled, checkup)),
             Err(unusable) => {
                 // Not back into the pool: the name may lead to another server next time.
-                drop(Connection::take(connection));
+                pooled.discard();
                 Err(match unusable {
                     Unusable::Silent => ConnectError::TimedOut,
                     Unusable::Broken => ConnectError::Unreachable(unusable.into()),
@@ -199,6 +299,11 @@ impl Connector {
                 })
             }
         }
+    }
+
+    /// A connection for who needs one of their own for a while.
+    pub(crate) async fn exclusive(&self) -> Result<Pooled, ConnectError> {
+        self.exclusive.get().await
     }
 }
 

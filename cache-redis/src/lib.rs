@@ -75,6 +75,7 @@ mod journal;
 mod key;
 mod lane;
 mod mutant;
+mod plan;
 mod replicas;
 #[cfg_attr(
     not(test),
@@ -87,6 +88,7 @@ mod replicas;
 mod ring;
 mod scripts;
 mod secret;
+mod sentinel;
 mod steps;
 #[cfg(feature = "tls")]
 mod tls;
@@ -101,6 +103,6 @@ pub use self::{
     backend::{GuaranteeReport, Redis},
     builder::RedisBuilder,
     checkup::Finding,
-    config::RedisConfig,
+    config::NodeConfig,
     connect::ConnectError,
 };

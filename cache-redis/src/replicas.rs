@@ -9,11 +9,11 @@
 use std::{sync::Arc, time::Duration};
 
 use cache_core::{Error, ErrorKind, Key};
-use deadpool_redis::Connection;
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value, pipe};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
+    connect::Pooled,
     error::Fault,
     key::lease_key,
     lane::LaneSet,
@@ -60,11 +60,11 @@ pub(crate) async fn remove(
 }
 
 async fn remove_and_wait(set: &LaneSet, keys: &[Key], replicas: Replicas) -> Result<(), Error> {
-    let Ok(pooled) = set.exclusive().get().await else {
+    let Ok(pooled) = set.exclusive().await else {
         return Err(Fault::Away.error());
     };
     let mut waiting = Waiting(Some(pooled));
-    let Some(connection) = &mut waiting.0 else {
+    let Some(pooled) = &mut waiting.0 else {
         return Err(Fault::Away.error());
     };
     let mut commands = pipe();
@@ -77,7 +77,7 @@ async fn remove_and_wait(set: &LaneSet, keys: &[Key], replicas: Replicas) -> Res
         .cmd("WAIT")
         .arg(replicas.count)
         .arg(millis(replicas.patience));
-    let asked = commands.query_async(connection).await;
+    let asked = commands.query_async(pooled.connection_mut()).await;
     let answers: Vec<RedisResult<Value>> = asked.map_err(|error| failed(&error))?;
     let acknowledged = acknowledged(answers).map_err(|error| failed(&error))?;
     // It answered, so the next one may have it.
@@ -110,12 +110,12 @@ fn acknowledged(answers: Vec<RedisResult<Value>>) -> RedisResult<u32> {
 
 /// A connection that may be blocked in a `WAIT`. Unless it is known to be in order it does not go
 /// back into the pool, where it would hold up who has it next: also if its caller has left.
-struct Waiting(Option<Connection>);
+struct Waiting(Option<Pooled>);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(Connection::take(connection));
+        if let Some(pooled) = self.0.take() {
+            pooled.discard();
         }
     }
 }

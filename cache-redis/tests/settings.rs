@@ -4,7 +4,7 @@
 
 use std::{error::Error, time::Duration};
 
-use cache_redis::{ConnectError, Redis, RedisBuilder, RedisConfig};
+use cache_redis::{ConnectError, NodeConfig, Redis, RedisBuilder};
 
 const SECRET: &str = "hunter2";
 
@@ -30,7 +30,7 @@ async fn refused(builder: RedisBuilder, setting: &str, remedy: &str) {
     assert!(matches!(error, ConnectError::Setting { .. }), "{text}");
 }
 
-fn parsed(json: &str) -> Result<RedisConfig, serde_json::Error> {
+fn parsed(json: &str) -> Result<NodeConfig, serde_json::Error> {
     serde_json::from_str(json)
 }
 

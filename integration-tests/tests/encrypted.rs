@@ -11,7 +11,7 @@ mod support;
 use std::{fs, path::Path};
 
 use cache_core::Backend;
-use cache_redis::{Redis, RedisBuilder, RedisConfig, Tls};
+use cache_redis::{NodeConfig, Redis, RedisBuilder, Tls};
 use integration_tests::{Server, Tls as Certificates};
 
 use self::support::{Loads, engine, owned, shown, users};
@@ -91,7 +91,7 @@ async fn files_user_and_password_may_come_from_a_configuration() {
     let certificate = write(folder.path(), "client.pem", tls.client_certificate());
     let key = write(folder.path(), "client.key", tls.client_key());
     let host = format!("localhost:{}", server.port());
-    let config = |ca: &str| -> RedisConfig {
+    let config = |ca: &str| -> NodeConfig {
         let tls = serde_json::json!({ "ca_file": ca, "cert_file": certificate, "key_file": key });
         let config = serde_json::json!({
             "host": host, "user": "app", "pass": "sec/ret@", "db": 3, "lanes": 2, "tls": tls,

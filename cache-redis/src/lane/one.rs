@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use deadpool_redis::Connection;
 use parking_lot::Mutex;
 use redis::{Cmd, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{
@@ -23,7 +22,7 @@ use super::{
     Failed,
     reads::{self, Read},
 };
-use crate::error::Fault;
+use crate::{connect::Pooled, error::Fault};
 
 /// So many timeouts in a row, and the lane is replaced: the driver never notices a server that
 /// hangs while its sockets look alive.
@@ -34,7 +33,7 @@ pub(crate) struct Lane {
     pub(super) slot: usize,
     connection: MultiplexedConnection,
     /// Keeps the lane's place in the pool for as long as it is used.
-    pooled: Mutex<Option<Connection>>,
+    pooled: Mutex<Option<Pooled>>,
     pub(super) reads: mpsc::Sender<Read>,
     gatherer: Mutex<Option<AbortHandle>>,
     /// Shared with those who wait, so that they need not hold the lane.
@@ -48,11 +47,11 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(slot: usize, pooled: Connection) -> (Arc<Self>, mpsc::Receiver<Read>) {
+    pub(super) fn new(slot: usize, pooled: Pooled) -> (Arc<Self>, mpsc::Receiver<Read>) {
         let (reads, waiting) = mpsc::channel(reads::LONGEST_QUEUE);
         let lane = Self {
             slot,
-            connection: MultiplexedConnection::clone(&pooled),
+            connection: pooled.connection(),
             pooled: Mutex::new(Some(pooled)),
             reads,
             gatherer: Mutex::new(None),
@@ -156,8 +155,7 @@ impl Lane {
     /// in flight ends by itself, or at its deadline.
     pub(super) fn retire(&self) {
         if let Some(pooled) = self.pooled.lock().take() {
-            // Out of the pool: it is not to be handed out again.
-            drop(Connection::take(pooled));
+            pooled.discard();
         }
         if let Some(gatherer) = self.gatherer.lock().take() {
             gatherer.abort();

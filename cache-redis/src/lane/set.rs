@@ -12,7 +12,6 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use cache_core::{BreakerState, Event, Key, Recorder};
-use deadpool_redis::Pool;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::{Cmd, Value};
@@ -32,7 +31,7 @@ use super::{
 use crate::{
     breaker::{Breaker, Change, Failure},
     checkup::Checkup,
-    connect::{ConnectError, Connector},
+    connect::{ConnectError, Connector, Pooled},
     error::Fault,
     journal::Journal,
     mutant::Rules,
@@ -171,9 +170,9 @@ impl LaneSet {
         &self.shared.runtime
     }
 
-    /// The pool for who needs a connection of their own for a while.
-    pub(crate) fn exclusive(&self) -> &Pool {
-        &self.shared.connector.exclusive
+    /// A connection for who needs one of their own for a while.
+    pub(crate) async fn exclusive(&self) -> Result<Pooled, ConnectError> {
+        self.shared.connector.exclusive().await
     }
 
     /// What the last look at the node found; `None` before the first.
