@@ -9,13 +9,12 @@ use tokio::runtime::Handle;
 use crate::Tls;
 use crate::{
     NodeConfig, Redis,
-    address::Address,
     backend::Inner,
-    config::ReplicasConfig,
+    config::{Host, Kind, ReplicasConfig},
     connect::{self, ConnectError, Connector},
     lane::{Keeping, LaneSet},
     mutant::Rules,
-    plan::{Plan, Source},
+    plan::{Plan, Servers, Source},
     replicas,
     secret::Secret,
     token::Tokens,
@@ -29,6 +28,8 @@ use crate::{
 /// | setting | default |
 /// |---|---|
 /// | [`url`](Self::url) or [`host`](Self::host) | `127.0.0.1:6379` |
+/// | [`cluster`](Self::cluster), [`sentinel`](Self::sentinel) | neither: one node |
+/// | [`sentinel_login`](Self::sentinel_login) | none |
 /// | [`user`](Self::user), [`pass`](Self::pass) | none |
 /// | [`db`](Self::db) | 0 |
 /// | `tls` | off, unless the URL begins with `rediss://` |
@@ -40,7 +41,17 @@ use crate::{
 /// | [`non_blocking`](Self::non_blocking) | off: `connect` waits for the first connection |
 /// | [`recorder`](Self::recorder) | none |
 ///
-/// The same settings can be read from a file: see [`NodeConfig`].
+/// The same settings can be read from a file: see [`NodeConfig`]. A builder is made of one entry, or
+/// of a list of them:
+///
+/// | entries | make |
+/// |---|---|
+/// | none | an error |
+/// | one | a node, a cluster, or the primary behind sentinels, as its `type` says |
+/// | several | a ring of those, which places keys by `host` and `weight`, as go-zero does |
+///
+/// A setter overrides what the entries say, in each of them; only what a [`url`](Self::url) says may
+/// not be said twice.
 ///
 /// # Examples
 ///
@@ -63,10 +74,10 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a builder does nothing until `connect` is called"]
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RedisBuilder {
     url: Option<Secret>,
-    config: NodeConfig,
+    entries: Vec<NodeConfig>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     recorder: Option<Arc<dyn Recorder>>,
@@ -82,29 +93,59 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the server as `host`, or `host:port`. Default: `127.0.0.1:6379`.
-    pub fn host(mut self, host: impl Into<String>) -> Self {
-        self.config.host = Some(host.into());
-        self
+    /// Sets the server as `host`, or `host:port`; for a cluster or sentinels several of them, with
+    /// commas between. Default: `127.0.0.1`, and the port 6379, or 26379 for sentinels.
+    pub fn host(self, host: impl Into<String>) -> Self {
+        let host = Host(host.into());
+        self.each(|entry| entry.host = Some(host.clone()))
+    }
+
+    /// Connects to a cluster, of which the `host`, or the `url`, names some members. Default: to one
+    /// node.
+    pub fn cluster(self) -> Self {
+        self.each(|entry| entry.kind = Some(Kind::Cluster))
+    }
+
+    /// Connects to the primary that sentinels know by the name `master`; they are what `host` names,
+    /// with commas between, and their port is 26379 by default. Default: to one node.
+    ///
+    /// They are asked whenever a connection is made, so a failover is followed without a restart.
+    /// With TLS both they and redis are spoken to with it, and the certificate of the primary is to
+    /// hold the name or address that they give.
+    pub fn sentinel(self, master: impl Into<String>) -> Self {
+        let master = master.into();
+        self.each(|entry| {
+            entry.kind = Some(Kind::Sentinel);
+            entry.master = Some(master.clone());
+        })
+    }
+
+    /// Sets the login at the sentinels, which is not that of redis; where they have a password and no
+    /// users, the user is `default`. Default: no login.
+    pub fn sentinel_login(self, user: impl Into<String>, pass: impl Into<String>) -> Self {
+        let (user, pass) = (user.into(), Secret(pass.into()));
+        self.each(|entry| {
+            entry.sentinel_user = Some(user.clone());
+            entry.sentinel_pass = Some(pass.clone());
+        })
     }
 
     /// Sets the user to log in as, which needs a [`pass`](Self::pass) too. Default: the server's
     /// default user.
-    pub fn user(mut self, user: impl Into<String>) -> Self {
-        self.config.user = Some(user.into());
-        self
+    pub fn user(self, user: impl Into<String>) -> Self {
+        let user = user.into();
+        self.each(|entry| entry.user = Some(user.clone()))
     }
 
     /// Sets the password to log in with. Default: no login.
-    pub fn pass(mut self, pass: impl Into<String>) -> Self {
-        self.config.pass = Some(Secret(pass.into()));
-        self
+    pub fn pass(self, pass: impl Into<String>) -> Self {
+        let pass = Secret(pass.into());
+        self.each(|entry| entry.pass = Some(pass.clone()))
     }
 
-    /// Sets the number of the database. Default: 0.
-    pub fn db(mut self, db: u32) -> Self {
-        self.config.db = Some(db);
-        self
+    /// Sets the number of the database, which a cluster does not have. Default: 0.
+    pub fn db(self, db: u32) -> Self {
+        self.each(|entry| entry.db = Some(db))
     }
 
     /// Connects with TLS. Default: without, unless the URL begins with `rediss://`, which means
@@ -116,34 +157,34 @@ impl RedisBuilder {
     }
 
     /// Sets how long it may take to connect, login included; and once more for the look at the
-    /// server that follows. Default: 300 ms.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.config.connect_timeout = Some(timeout);
-        self
+    /// server that follows. Sentinels, which are asked first and all at once, have as long to answer
+    /// in. Default: 300 ms.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.each(|entry| {
+            entry.connect_timeout = Some(timeout);
+            entry.ping_timeout = None;
+        })
     }
 
     /// Sets how long to wait for the answer to a read, or for a lease. Default: 250 ms.
     ///
     /// This is what an outage costs a caller at most. A server that is silent for longer is taken
     /// for one that hangs, so set it above the pauses that yours is known to have.
-    pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.config.read_timeout = Some(timeout);
-        self
+    pub fn read_timeout(self, timeout: Duration) -> Self {
+        self.each(|entry| entry.read_timeout = Some(timeout))
     }
 
     /// Sets how long to wait for the answer to a write. Default: 500 ms.
     ///
     /// The engine's `backend_deadline` is to be longer than this, and is: 1 second by default.
-    pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.config.write_timeout = Some(timeout);
-        self
+    pub fn write_timeout(self, timeout: Duration) -> Self {
+        self.each(|entry| entry.write_timeout = Some(timeout))
     }
 
     /// Sets how many connections carry the commands, from 1 to 64. Default: 1 on up to four cores,
     /// else 2. More gain nothing unless one core is full, or large values hold up small ones.
-    pub fn lanes(mut self, lanes: usize) -> Self {
-        self.config.lanes = Some(lanes);
-        self
+    pub fn lanes(self, lanes: usize) -> Self {
+        self.each(|entry| entry.lanes = Some(lanes))
     }
 
     /// Lets an invalidation wait, for at most `patience`, until `count` replicas have acknowledged
@@ -152,17 +193,15 @@ impl RedisBuilder {
     /// This narrows what a failover can bring back, and makes an invalidation as slow as the
     /// slowest of these replicas. The engine's `backend_deadline` is to be longer than `patience`
     /// and the write timeout together. Four removals can wait at once.
-    pub fn wait_for_replicas(mut self, count: u32, patience: Duration) -> Self {
-        self.config.wait_for_replicas = Some(ReplicasConfig { count, patience });
-        self
+    pub fn wait_for_replicas(self, count: u32, patience: Duration) -> Self {
+        self.each(|entry| entry.wait_for_replicas = Some(ReplicasConfig { count, patience }))
     }
 
     /// Lets [`connect`](Self::connect) answer at once: connections are made in the background, and
     /// until there is one the backend is unavailable. Default: `connect` waits for the first
     /// connection, and answers why there is none.
-    pub fn non_blocking(mut self) -> Self {
-        self.config.non_block = Some(true);
-        self
+    pub fn non_blocking(self) -> Self {
+        self.each(|entry| entry.non_block = Some(true))
     }
 
     /// Sets who is told about the breaker and the guarantee in force. Default: nobody.
@@ -175,6 +214,11 @@ impl RedisBuilder {
     #[cfg(feature = "testing")]
     pub fn mutant(mut self, mutant: crate::Mutant) -> Self {
         self.rules.mutant = Some(mutant);
+        self
+    }
+
+    fn each(mut self, set: impl FnMut(&mut NodeConfig)) -> Self {
+        self.entries.iter_mut().for_each(set);
         self
     }
 
@@ -197,14 +241,12 @@ impl RedisBuilder {
 
     /// What is to be connected, checked.
     fn plans(&self) -> Result<Vec<Plan>, ConnectError> {
-        let address = Address::new(self.url.as_ref(), &self.config)?;
-        let host = address.name();
-        #[cfg(feature = "tls")]
-        let server = address.server(self.tls.as_ref(), self.config.tls.as_ref())?;
-        #[cfg(not(feature = "tls"))]
-        let server = address.server(self.config.tls.as_ref())?;
-        let plan = Plan::new(&self.config, Source::Node(server), host)?;
-        Ok(vec![plan])
+        let servers = Servers {
+            url: self.url.as_ref(),
+            #[cfg(feature = "tls")]
+            tls: self.tls.as_ref(),
+        };
+        Plan::all(&self.entries, servers)
     }
 }
 
@@ -222,7 +264,8 @@ async fn start(
     let source = match plan.source {
         Source::Node(server) => connect::Source::Address(server),
         Source::Sentinel(source) => connect::Source::Sentinel(source),
-        Source::Cluster(_) => {
+        Source::Cluster(seeds) => {
+            drop(seeds);
             return Err(ConnectError::setting(
                 "type",
                 "a cluster is not supported yet",
@@ -246,11 +289,28 @@ async fn start(
     }))
 }
 
+impl Default for RedisBuilder {
+    fn default() -> Self {
+        Self::from(NodeConfig::default())
+    }
+}
+
 impl From<NodeConfig> for RedisBuilder {
-    fn from(config: NodeConfig) -> Self {
+    fn from(entry: NodeConfig) -> Self {
+        Self::from(vec![entry])
+    }
+}
+
+/// One entry is a node, a cluster or a primary behind sentinels; several are a ring of those.
+impl From<Vec<NodeConfig>> for RedisBuilder {
+    fn from(entries: Vec<NodeConfig>) -> Self {
         Self {
-            config,
-            ..Self::default()
+            url: None,
+            entries,
+            #[cfg(feature = "tls")]
+            tls: None,
+            recorder: None,
+            rules: Rules::default(),
         }
     }
 }

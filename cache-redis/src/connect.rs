@@ -33,8 +33,10 @@ const DRIVER_BUFFER: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// A setting is wrong.
-    #[error("`{setting}`: {problem}")]
+    #[error("`{setting}`{}: {problem}", Place(*.entry))]
     Setting {
+        /// In which entry of several it is, the first being 1.
+        entry: Option<usize>,
         /// The setting's name.
         setting: &'static str,
         /// What is wrong with it, and the remedy.
@@ -58,6 +60,9 @@ pub enum ConnectError {
     /// The server answers, but not as this needs it to.
     #[error("`host`: this server cannot be used")]
     Unusable(#[source] BoxError),
+    /// There is nothing to connect to.
+    #[error("no cache nodes: the configuration is an empty list, give it one entry at least")]
+    NoNodes,
     /// There is no tokio runtime to connect on.
     #[error("call `connect` inside a tokio runtime with I/O and timers enabled")]
     NoRuntime,
@@ -66,9 +71,28 @@ pub enum ConnectError {
 impl ConnectError {
     pub(crate) fn setting(setting: &'static str, problem: &'static str) -> Self {
         Self::Setting {
+            entry: None,
             setting,
             problem,
             source: None,
+        }
+    }
+
+    /// The same, with the entry of several in which the setting is.
+    pub(crate) fn of_entry(self, number: usize) -> Self {
+        match self {
+            Self::Setting {
+                setting,
+                problem,
+                source,
+                ..
+            } => Self::Setting {
+                entry: Some(number),
+                setting,
+                problem,
+                source,
+            },
+            other => other,
         }
     }
 
@@ -88,6 +112,7 @@ impl ConnectError {
         }
         if error.is_io_error() && is_about_certificates(&error.to_string()) {
             return Self::Setting {
+                entry: None,
                 setting: "tls",
                 problem: "the certificates do not fit: `ca_file` is to hold the authority that \
                           signed the server's, made out to this `host`, and `cert_file` and \
@@ -116,6 +141,18 @@ impl ConnectError {
             PoolError::Closed | PoolError::PostCreateHook(_) => {
                 Self::Unreachable("the pool is closed".into())
             }
+        }
+    }
+}
+
+/// In which entry of several something is, in words.
+struct Place(Option<usize>);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, " of entry {number}"),
+            None => Ok(()),
         }
     }
 }

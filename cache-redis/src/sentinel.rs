@@ -172,6 +172,7 @@ fn answer(answers: Vec<RedisResult<Value>>) -> Result<Named, ConnectError> {
 fn of_sentinel(error: ConnectError) -> ConnectError {
     match error {
         ConnectError::Login(source) => ConnectError::Setting {
+            entry: None,
             setting: "sentinel_pass",
             problem: "the sentinels refuse this login, which is not that of redis: set \
                       `sentinel_user` and `sentinel_pass` as their configuration asks, or neither",

@@ -32,6 +32,7 @@ impl Pem {
         match self {
             Self::Text(text) => Ok(text.0.clone().into_bytes()),
             Self::File(path) => fs::read(path).map_err(|error| ConnectError::Setting {
+                entry: None,
                 setting,
                 problem: "the file cannot be read: check its path and its permissions",
                 source: Some(error.into()),
@@ -106,6 +107,7 @@ impl Tls {
         redis::Client::build_with_tls(server, certificates)
             .and_then(|client| client.get_connection_info().clone().into_connection_info())
             .map_err(|error| ConnectError::Setting {
+                entry: None,
                 setting: "tls",
                 problem: "the certificates cannot be used: give them in PEM",
                 source: Some(crate::error::Cause::of(&error).into()),
