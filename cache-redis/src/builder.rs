@@ -239,6 +239,16 @@ impl RedisBuilder {
         start(plans, self.recorder, self.rules).await
     }
 
+    /// Checks the settings, and connects to nothing. What [`connect`](Self::connect) refuses because
+    /// of a setting alone, this does too; files of certificates are read.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], with the setting at fault and the remedy.
+    pub fn check(&self) -> Result<(), ConnectError> {
+        self.plans().map(drop)
+    }
+
     /// What is to be connected, checked.
     fn plans(&self) -> Result<Vec<Plan>, ConnectError> {
         let servers = Servers {

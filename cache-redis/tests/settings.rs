@@ -338,6 +338,55 @@ async fn what_is_wrong_with_one_of_several_entries_is_said_with_its_number() {
     refused(with_url, "url", "leave the others out").await;
 }
 
+#[test]
+fn every_format_says_the_same() {
+    use config::{Config, ConfigError, File, FileFormat};
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Settings {
+        cache: Vec<NodeConfig>,
+    }
+
+    let read = |text: &str, format| -> Result<Vec<NodeConfig>, ConfigError> {
+        let read = Config::builder().add_source(File::from_str(text, format));
+        let settings: Settings = read.build()?.try_deserialize()?;
+        Ok(settings.cache)
+    };
+    let json = r#"{ "cache": [{ "host": "a,b", "type": "cluster", "pass": "hunter2", "db": 0,
+                    "tls": { "ca_file": "x" }, "read_timeout": "1s" }] }"#;
+    let yaml = "cache:\n- Host: a,b\n  Type: cluster\n  Pass: hunter2\n  db: '0'\n  \
+                Tls: { ca_file: x }\n  read_timeout: 1s\n  user:\n";
+    let toml = "[[cache]]\nhost = 'a,b'\nType = 'cluster'\npass = 'hunter2'\ndb = 0\n\
+                ReadTimeout = '1s'\n[cache.tls]\nCaFile = 'x'\n";
+    let shown = [
+        (json, FileFormat::Json),
+        (yaml, FileFormat::Yaml),
+        (toml, FileFormat::Toml),
+    ]
+    .map(|(text, format)| format!("{:?}", read(text, format).unwrap()));
+    assert!(shown[0].contains("read_timeout: 1s"), "{shown:?}");
+    assert!(!shown[0].contains(SECRET), "{shown:?}");
+    assert_eq!(shown[0], shown[1]);
+    assert_eq!(shown[0], shown[2]);
+
+    for (yaml, setting, remedy) in [
+        ("cache: [{ hosst: hunter2 }]", "hosst", "`host`"),
+        ("cache: [{ pass: 4711 }]", "`pass`", "quotes"),
+        ("cache: [{ weight: hunter2 }]", "`weight`", "whole number"),
+        ("cache: [{ tls: hunter2 }]", "`tls`", "ca_file"),
+        ("cache: [{ type: [hunter2] }]", "`type`", "`cluster`"),
+        ("cache: [{ host: a, Host: b }]", "`host`", "duplicate"),
+    ] {
+        let error = read(yaml, FileFormat::Yaml).unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(
+            text.contains(setting) && text.contains(remedy),
+            "{yaml}: {text}"
+        );
+        assert!(!text.contains(SECRET) && !text.contains("4711"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn no_entry_at_all_is_refused() {
     let none = RedisBuilder::from(parsed_list("[]"));

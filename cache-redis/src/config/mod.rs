@@ -69,7 +69,7 @@ use crate::secret::{self, Secret};
 /// # drop(builder);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeConfig {
     #[serde(alias = "Host", deserialize_with = "scalar::host")]
@@ -106,6 +106,60 @@ pub struct NodeConfig {
     pub(crate) lanes: Option<usize>,
     #[serde(alias = "WaitForReplicas")]
     pub(crate) wait_for_replicas: Option<ReplicasConfig>,
+}
+
+/// Shows what is set, and no password.
+impl fmt::Debug for NodeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn shown<T: fmt::Debug>(value: &Option<T>) -> Option<&dyn fmt::Debug> {
+            value.as_ref().map(|value| value as &dyn fmt::Debug)
+        }
+        let Self {
+            host,
+            kind,
+            user,
+            pass,
+            tls,
+            weight,
+            non_block,
+            ping_timeout,
+            db,
+            master,
+            sentinel_user,
+            sentinel_pass,
+            connect_timeout,
+            read_timeout,
+            write_timeout,
+            lanes,
+            wait_for_replicas,
+        } = self;
+        let settings = [
+            ("host", shown(host)),
+            ("type", shown(kind)),
+            ("user", shown(user)),
+            ("pass", shown(pass)),
+            ("tls", shown(tls)),
+            ("weight", shown(weight)),
+            ("non_block", shown(non_block)),
+            ("ping_timeout", shown(ping_timeout)),
+            ("db", shown(db)),
+            ("master", shown(master)),
+            ("sentinel_user", shown(sentinel_user)),
+            ("sentinel_pass", shown(sentinel_pass)),
+            ("connect_timeout", shown(connect_timeout)),
+            ("read_timeout", shown(read_timeout)),
+            ("write_timeout", shown(write_timeout)),
+            ("lanes", shown(lanes)),
+            ("wait_for_replicas", shown(wait_for_replicas)),
+        ];
+        let mut debug = f.debug_struct("NodeConfig");
+        for (name, value) in settings {
+            if let Some(value) = value {
+                debug.field(name, value);
+            }
+        }
+        debug.finish()
+    }
 }
 
 /// A `host`, as it is written.
