@@ -12,18 +12,21 @@ use async_trait::async_trait;
 use cache_core::{
     Acquire, Backend, Entry, Error, ErrorKind, Extend, Fill, Form, Guarantee, Key, Lease, Peek, Ttl,
 };
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use tokio::{runtime::Handle, time::Instant};
 
-use crate::RedisBuilder;
 use crate::{
+    RedisBuilder,
     checkup::Finding,
+    cluster::Cluster,
     connect::ConnectError,
+    error::Fault,
     key::is_reserved,
     lane::{LaneSet, Reading},
-    replicas::{self, Replicas},
+    members::{Member, Members},
     steps,
     token::Tokens,
+    topology::Topology,
     unfenced,
 };
 
@@ -40,9 +43,8 @@ pub struct Redis {
 }
 
 pub(crate) struct Inner {
-    pub(crate) node: Arc<LaneSet>,
+    pub(crate) members: Members,
     pub(crate) tokens: Tokens,
-    pub(crate) replicas: Option<Replicas>,
 }
 
 /// How far the guarantee holds, and what it is that keeps it from holding further.
@@ -92,51 +94,91 @@ impl Redis {
     /// is added, is seen within half a minute.
     #[must_use]
     pub fn guarantee(&self) -> Option<GuaranteeReport> {
-        let checkup = self.inner.node.checkup()?;
+        let (guarantee, findings) = self.inner.members.findings()?;
         Some(GuaranteeReport {
-            guarantee: checkup.level(),
-            findings: checkup.findings.clone(),
+            guarantee,
+            findings,
         })
     }
 
-    /// The node of `key`, unless that is a lease's.
-    fn node(&self, key: &Key) -> Result<&Arc<LaneSet>, Error> {
+    /// The entry of the configuration that has `key`, unless that is a lease's.
+    fn member(&self, key: &Key) -> Result<&Member, Error> {
         if is_reserved(key.as_bytes()) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "keys that begin with `{..}~l` belong to leases: choose another prefix",
             ));
         }
-        self.only_node()
+        in_a_runtime()?;
+        self.inner.members.owner(key)
     }
 
-    /// The node, if there is a runtime to wait for it on.
-    fn only_node(&self) -> Result<&Arc<LaneSet>, Error> {
-        // Timers need a runtime; without one they would panic.
-        Handle::try_current().map_err(|_none| {
-            Error::new(
-                ErrorKind::NoRuntime,
-                "redis has to be awaited inside a tokio runtime with timers",
-            )
-        })?;
-        Ok(&self.inner.node)
+    fn topology(&self, key: &Key) -> Result<&Topology, Error> {
+        Ok(&self.member(key)?.topology)
     }
 
-    async fn remove_part(&self, keys: &[Key], deadline: Instant) -> Result<(), Error> {
-        // Nothing can be stored under a reserved key, so its removal is done.
-        let stored: Vec<Key> = keys
-            .iter()
-            .filter(|key| !is_reserved(key.as_bytes()))
-            .cloned()
-            .collect();
-        if stored.is_empty() {
-            return Ok(());
+    /// Sends a command without a key to every primary.
+    async fn everywhere(&self, words: &[&str]) -> Result<(), Error> {
+        in_a_runtime()?;
+        let members = self.inner.members.all();
+        let everywhere = members.map(async |member| {
+            let primaries = member.topology.primaries()?;
+            let answers = primaries.iter().map(|set| steps::plain(set, words));
+            join_all(answers).await.into_iter().collect()
+        });
+        join_all(everywhere).await.into_iter().collect()
+    }
+}
+
+/// Timers need a runtime; without one they would panic.
+fn in_a_runtime() -> Result<(), Error> {
+    Handle::try_current().map(drop).map_err(|_none| {
+        Error::new(
+            ErrorKind::NoRuntime,
+            "redis has to be awaited inside a tokio runtime with timers",
+        )
+    })
+}
+
+/// Begins to read a key on a node.
+fn get_of_node<'a>(
+    node: &'a Arc<LaneSet>,
+    key: &'a Key,
+) -> BoxFuture<'a, Result<Option<Entry>, Error>> {
+    match node.begin_read(key) {
+        Ok(Reading::Alone(lane)) => Box::pin(async move {
+            let payload = node.read_alone(&lane, key).await?;
+            Ok(payload.map(steps::entry))
+        }),
+        Ok(Reading::Gathered(read)) => {
+            Box::pin(async move { Ok(read.answer().await?.map(steps::entry)) })
         }
-        let node = self.only_node()?;
-        match self.inner.replicas {
-            Some(replicas) => replicas::remove(node, stored, replicas).await,
-            None => steps::remove(node, &stored, deadline).await,
-        }
+        Err(failed) => Box::pin(ready(Err(failed.into()))),
+    }
+}
+
+/// Begins to read a key in a cluster.
+fn get_of_cluster<'a>(
+    cluster: &'a Arc<Cluster>,
+    key: &'a Key,
+) -> BoxFuture<'a, Result<Option<Entry>, Error>> {
+    let deadline = Instant::now() + cluster.deadlines().read;
+    match cluster.begin_read(key) {
+        Ok((node, Reading::Alone(lane))) => Box::pin(async move {
+            let answer = node.read_alone(&lane, key).await;
+            let payload = cluster.follow(key, answer, deadline).await?;
+            Ok(payload.map(steps::entry))
+        }),
+        Ok((_, Reading::Gathered(read))) => Box::pin(async move {
+            let answer = read.answer().await;
+            let payload = cluster.follow(key, answer, deadline).await?;
+            Ok(payload.map(steps::entry))
+        }),
+        Err(failed) if failed.fault == Fault::Away => Box::pin(async move {
+            let payload = cluster.read(key, deadline).await?;
+            Ok(payload.map(steps::entry))
+        }),
+        Err(failed) => Box::pin(ready(Err(failed.into()))),
     }
 }
 
@@ -165,41 +207,31 @@ impl Backend for Redis {
         'b: 'c,
         Self: 'c,
     {
-        let node = match self.node(key) {
-            Ok(node) => node,
-            Err(error) => return Box::pin(ready(Err(error))),
-        };
-        match node.begin_read(key) {
-            Ok(Reading::Alone(lane)) => Box::pin(async move {
-                let payload = node.read_alone(&lane, key).await?;
-                Ok(payload.map(steps::entry))
-            }),
-            Ok(Reading::Gathered(read)) => {
-                Box::pin(async move { Ok(read.answer().await?.map(steps::entry)) })
-            }
-            Err(failed) => Box::pin(ready(Err(failed.into()))),
+        match self.topology(key) {
+            Ok(Topology::Node(node)) => get_of_node(node, key),
+            Ok(Topology::Cluster(cluster)) => get_of_cluster(cluster, key),
+            Err(error) => Box::pin(ready(Err(error))),
         }
     }
 
     async fn get_many(&self, keys: &[Key]) -> Vec<Result<Option<Entry>, Error>> {
         let mut answers: Vec<Result<Option<Entry>, Error>> = Vec::with_capacity(keys.len());
-        let mut asked: Vec<Key> = Vec::with_capacity(keys.len());
-        for key in keys {
-            answers.push(self.node(key).map(|_node| None));
-            asked.extend(
-                answers
-                    .last()
-                    .is_some_and(Result::is_ok)
-                    .then(|| key.clone()),
-            );
+        let (mut asked, mut places) = (Vec::new(), Vec::new());
+        for (place, key) in keys.iter().enumerate() {
+            answers.push(self.member(key).map(|_member| None));
+            if answers[place].is_ok() {
+                asked.push(key.clone());
+                places.push(place);
+            }
         }
-        if asked.is_empty() {
-            return answers;
-        }
-        let places = answers.iter_mut().filter(|answer| answer.is_ok());
-        let payloads = self.inner.node.read_many(&asked).await;
-        for (place, payload) in places.zip(payloads) {
-            *place = payload
+        let parts = self.inner.members.by_owner(&asked);
+        let reads = parts.into_iter().map(async |(member, mine)| {
+            let keys: Vec<Key> = mine.iter().map(|mine| asked[*mine].clone()).collect();
+            let payloads = member.topology.read_many(&keys).await;
+            mine.into_iter().zip(payloads)
+        });
+        for (mine, payload) in join_all(reads).await.into_iter().flatten() {
+            answers[places[mine]] = payload
                 .map(|payload| payload.map(steps::entry))
                 .map_err(Error::from);
         }
@@ -207,74 +239,88 @@ impl Backend for Redis {
     }
 
     async fn acquire(&self, key: &Key, hold: Duration) -> Result<Acquire, Error> {
-        let node = self.node(key)?;
-        if node.runs_scripts() {
-            steps::acquire(node, key, hold, &self.inner.tokens).await
+        let topology = self.topology(key)?;
+        if topology.runs_scripts(key) {
+            steps::acquire(topology, key, hold, &self.inner.tokens).await
         } else {
-            unfenced::acquire(node, key, hold, &self.inner.tokens).await
+            unfenced::acquire(topology, key, hold, &self.inner.tokens).await
         }
     }
 
     async fn seize(&self, key: &Key, hold: Duration) -> Result<Lease, Error> {
-        let node = self.node(key)?;
-        if node.runs_scripts() {
-            steps::seize(node, key, hold, &self.inner.tokens).await
+        let topology = self.topology(key)?;
+        if topology.runs_scripts(key) {
+            steps::seize(topology, key, hold, &self.inner.tokens).await
         } else {
-            unfenced::seize(node, key, hold, &self.inner.tokens).await
+            unfenced::seize(topology, key, hold, &self.inner.tokens).await
         }
     }
 
     async fn fill(&self, key: &Key, lease: Lease, entry: Entry, ttl: Ttl) -> Result<Fill, Error> {
-        let node = self.node(key)?;
+        let topology = self.topology(key)?;
         let payload = steps::payload(entry)?;
-        if node.runs_scripts() {
-            steps::fill(node, key, lease, &payload, ttl).await
+        if topology.runs_scripts(key) {
+            steps::fill(topology, key, lease, &payload, ttl).await
         } else {
-            unfenced::fill(node, key, lease, &payload, ttl).await
+            unfenced::fill(topology, key, lease, &payload, ttl).await
         }
     }
 
     async fn extend(&self, key: &Key, lease: Lease, hold: Duration) -> Result<Extend, Error> {
-        let node = self.node(key)?;
-        if node.runs_scripts() {
-            steps::extend(node, key, lease, hold).await
+        let topology = self.topology(key)?;
+        if topology.runs_scripts(key) {
+            steps::extend(topology, key, lease, hold).await
         } else {
-            unfenced::extend(node, key, lease, hold).await
+            unfenced::extend(topology, key, lease, hold).await
         }
     }
 
     async fn release(&self, key: &Key, lease: Lease) -> Result<(), Error> {
-        let node = self.node(key)?;
-        if node.runs_scripts() {
-            steps::release(node, key, lease).await
+        let topology = self.topology(key)?;
+        if topology.runs_scripts(key) {
+            steps::release(topology, key, lease).await
         } else {
-            unfenced::release(node, key, lease).await
+            unfenced::release(topology, key, lease).await
         }
     }
 
     async fn remove(&self, keys: &[Key]) -> Vec<Result<(), Error>> {
-        let deadline = Instant::now() + self.inner.node.deadlines().write;
-        let parts = keys.chunks(KEYS_AT_ONCE).map(async |part| {
-            let removed = self.remove_part(part, deadline).await;
-            vec![removed; part.len()]
+        if let Err(error) = in_a_runtime() {
+            return vec![Err(error); keys.len()];
+        }
+        // Nothing can be stored under a reserved key, so its removal is done.
+        let mut answers = vec![Ok(()); keys.len()];
+        let is_stored = |place: &usize| !is_reserved(keys[*place].as_bytes());
+        let places: Vec<usize> = (0..keys.len()).filter(is_stored).collect();
+        let stored: Vec<Key> = places.iter().map(|place| keys[*place].clone()).collect();
+        let parts = self.inner.members.by_owner(&stored);
+        let parts = parts.iter().flat_map(|(member, mine)| {
+            let parts = mine.chunks(KEYS_AT_ONCE);
+            parts.map(async |part| {
+                let keys: Vec<Key> = part.iter().map(|mine| stored[*mine].clone()).collect();
+                part.iter().copied().zip(member.remove(&keys).await)
+            })
         });
-        join_all(parts).await.concat()
+        for (mine, removed) in join_all(parts).await.into_iter().flatten() {
+            answers[places[mine]] = removed;
+        }
+        answers
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        steps::plain(self.only_node()?, &["PING"]).await
+        self.everywhere(&["PING"]).await
     }
 
     /// Empties the whole database, of other programs' keys as well.
     async fn clear(&self) -> Result<(), Error> {
-        steps::plain(self.only_node()?, &["FLUSHDB", "ASYNC"]).await
+        self.everywhere(&["FLUSHDB", "ASYNC"]).await
     }
 }
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis")
-            .field("node", &self.inner.node)
+            .field("members", &self.inner.members)
             .finish_non_exhaustive()
     }
 }

@@ -11,11 +11,10 @@ use crate::{
     NodeConfig, Redis,
     backend::Inner,
     config::{Host, Kind, ReplicasConfig},
-    connect::{self, ConnectError, Connector},
-    lane::{Keeping, LaneSet},
+    connect::ConnectError,
+    members::Members,
     mutant::Rules,
-    plan::{Plan, Servers, Source},
-    replicas,
+    plan::{Plan, Servers},
     secret::Secret,
     token::Tokens,
 };
@@ -236,7 +235,10 @@ impl RedisBuilder {
     pub async fn connect(self) -> Result<Redis, ConnectError> {
         Handle::try_current().map_err(|_none| ConnectError::NoRuntime)?;
         let plans = self.plans()?;
-        start(plans, self.recorder, self.rules).await
+        let tokens =
+            Tokens::new(self.rules).map_err(|error| ConnectError::Unusable(error.into()))?;
+        let members = Members::start(plans, self.recorder, self.rules).await?;
+        Ok(Redis::new(Inner { members, tokens }))
     }
 
     /// Checks the settings, and connects to nothing. What [`connect`](Self::connect) refuses because
@@ -258,45 +260,6 @@ impl RedisBuilder {
         };
         Plan::all(&self.entries, servers)
     }
-}
-
-/// Starts what was planned: one node, a cluster, or a ring of several of either.
-///
-/// PLACEHOLDER for `Members::start(plans, recorder, rules)`: it knows one entry that is no cluster.
-async fn start(
-    plans: Vec<Plan>,
-    recorder: Option<Arc<dyn Recorder>>,
-    rules: Rules,
-) -> Result<Redis, ConnectError> {
-    let [plan] = <[Plan; 1]>::try_from(plans).map_err(|_several| {
-        ConnectError::setting("host", "a ring of several entries is not supported yet")
-    })?;
-    let source = match plan.source {
-        Source::Node(server) => connect::Source::Address(server),
-        Source::Sentinel(source) => connect::Source::Sentinel(source),
-        Source::Cluster(seeds) => {
-            drop(seeds);
-            return Err(ConnectError::setting(
-                "type",
-                "a cluster is not supported yet",
-            ));
-        }
-    };
-    let tokens = Tokens::new(rules).map_err(|error| ConnectError::Unusable(error.into()))?;
-    let exclusive = plan.replicas.map_or(0, |_| replicas::CONNECTIONS);
-    let connector = Connector::new(source, plan.deadlines, plan.lanes, exclusive)?;
-    let keeping = Keeping {
-        deadlines: plan.deadlines,
-        lanes: plan.lanes,
-        recorder,
-        rules,
-    };
-    let node = LaneSet::start(connector, keeping, plan.waits).await?;
-    Ok(Redis::new(Inner {
-        node: Arc::new(node),
-        tokens,
-        replicas: plan.replicas,
-    }))
 }
 
 impl Default for RedisBuilder {

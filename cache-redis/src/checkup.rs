@@ -23,8 +23,12 @@ pub(crate) enum Unusable {
     Replica,
     #[error("it is loading its data: it will be tried again")]
     Loading,
-    #[error("it is part of a cluster: point `host` at a server that stands alone")]
+    #[error(
+        "it is part of a cluster: set `type: cluster`, or point `host` at a server that stands alone"
+    )]
     Cluster,
+    #[error("it stands alone: set `type: node`, or point `host` at servers of a cluster")]
+    NoCluster,
 }
 
 /// One thing that was found out about a server and that weakens the guarantee, or will hurt.
@@ -39,6 +43,30 @@ pub struct Finding {
     pub remedy: &'static str,
 }
 
+impl Finding {
+    /// A primary is not connected yet.
+    pub(crate) const UNSEEN: Self = Self {
+        allows: Guarantee::StrictUntilFailover,
+        text: "one of the servers could not be looked at yet",
+        remedy: "see in the log why it is not connected",
+    };
+
+    /// There are several entries.
+    pub(crate) const RING: Self = Self {
+        allows: Guarantee::Strict,
+        text: "programs with other entries look for the same keys elsewhere, and miss each other's removals",
+        remedy: "change the entries of all programs at once, and empty a server before it comes back",
+    };
+
+    /// The strongest guarantee that holds with all of `findings`.
+    pub(crate) fn level(findings: &[Self]) -> Guarantee {
+        let allowed = findings.iter().map(|finding| finding.allows);
+        allowed
+            .max_by_key(|level| weakness(*level))
+            .unwrap_or(Guarantee::Strict)
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.text, self.remedy)
@@ -49,6 +77,8 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Checkup {
     pub(crate) runs_scripts: bool,
+    /// Whether it is part of a cluster, unless the user may not know.
+    is_part: Option<bool>,
     sign_of_life: Sign,
     pub(crate) findings: Vec<Finding>,
 }
@@ -104,6 +134,16 @@ const EVICTS_LEASES: Finding = Finding {
     text: "when the server's memory is full leases go first, and loads cannot store their answers",
     remedy: "set `maxmemory-policy allkeys-lru` or `allkeys-lfu`",
 };
+const FULL_COVERAGE: Finding = Finding {
+    allows: Guarantee::Strict,
+    text: "when one part of the cluster is down the others stop as well",
+    remedy: "set `cluster-require-full-coverage no`",
+};
+const READS_WHEN_DOWN: Finding = Finding {
+    allows: Guarantee::StrictUntilFailover,
+    text: "a server that is cut off from its cluster goes on answering reads, with what it had",
+    remedy: "set `cluster-allow-reads-when-down no`",
+};
 const NO_LIMIT: Finding = Finding {
     allows: Guarantee::Strict,
     text: "the server's memory has no limit",
@@ -111,7 +151,14 @@ const NO_LIMIT: Finding = Finding {
 };
 
 /// The settings that are looked at.
-const SETTINGS: [&str; 4] = ["save", "appendonly", "maxmemory", "maxmemory-policy"];
+const SETTINGS: [&str; 6] = [
+    "save",
+    "appendonly",
+    "maxmemory",
+    "maxmemory-policy",
+    "cluster-require-full-coverage",
+    "cluster-allow-reads-when-down",
+];
 
 impl Checkup {
     /// Looks at the server behind `connection`, for at most `deadline`.
@@ -177,20 +224,30 @@ impl Checkup {
         if info.is("role", "slave") || role.is_ok_and(|role| is_of_a_replica(&role)) {
             return Err(Unusable::Replica);
         }
-        // Before what a cluster without slots answers to a read, which is that it is not ready.
-        if info.is("redis_mode", "cluster") {
-            return Err(Unusable::Cluster);
-        }
-        // Two are asked, since a user may be denied one of them, which is found out earlier.
-        if is_not_ready(&next()) || is_not_ready(&by_source) {
+        let is_part = info.get("redis_mode").map(|mode| mode == "cluster");
+        // Two are asked, since a user may be denied one of them, which is found out earlier. In a
+        // cluster both may be answered that the slot is another server's, or that it is not served:
+        // not a matter of this server.
+        let is_not_ready = is_not_ready(&next()) || is_not_ready(&by_source);
+        if info.is("loading", "1") || (is_not_ready && is_part != Some(true)) {
             return Err(Unusable::Loading);
         }
         let runs_scripts = may_run(&by_source) && may_run(&by_digest);
         Ok(Self {
             runs_scripts,
+            is_part,
             sign_of_life,
             findings: findings(&info, &settings, runs_scripts),
         })
+    }
+
+    /// Whether the server is what it is taken for: a part of a cluster, or not.
+    pub(crate) fn fits(&self, is_part: bool) -> Result<(), Unusable> {
+        match self.is_part {
+            Some(true) if !is_part => Err(Unusable::Cluster),
+            Some(false) if is_part => Err(Unusable::NoCluster),
+            _ => Ok(()),
+        }
     }
 
     /// What to ask of the server now and then: what this user may, and what tells a replica.
@@ -206,10 +263,7 @@ impl Checkup {
 
     /// The guarantee in force.
     pub(crate) fn level(&self) -> Guarantee {
-        let allowed = self.findings.iter().map(|finding| finding.allows);
-        allowed
-            .max_by_key(|level| weakness(*level))
-            .unwrap_or(Guarantee::Strict)
+        Finding::level(&self.findings)
     }
 
     /// One line for all of it.
@@ -236,7 +290,7 @@ fn log_unfenced(level: Guarantee, reasons: &str) {
     );
 }
 
-fn weakness(level: Guarantee) -> u8 {
+pub(crate) fn weakness(level: Guarantee) -> u8 {
     match level {
         Guarantee::Strict => 0,
         Guarantee::StrictUntilFailover => 1,
@@ -249,6 +303,7 @@ fn findings(info: &Info, settings: &HashMap<String, String>, runs_scripts: bool)
     let policy = setting("maxmemory-policy").or_else(|| info.get("maxmemory_policy"));
     let limit = setting("maxmemory").or_else(|| info.get("maxmemory"));
     let is_limited = limit.is_some_and(|limit| limit != "0");
+    let is_part = info.is("redis_mode", "cluster");
     let is_known =
         setting("save").is_some() && setting("appendonly").is_some() && !info.0.is_empty();
     let all = [
@@ -267,6 +322,14 @@ fn findings(info: &Info, settings: &HashMap<String, String>, runs_scripts: bool)
         (is_limited && policy == Some("noeviction"), NO_EVICTION),
         (is_limited && policy == Some("volatile-ttl"), EVICTS_LEASES),
         (limit == Some("0"), NO_LIMIT),
+        (
+            is_part && setting("cluster-require-full-coverage") == Some("yes"),
+            FULL_COVERAGE,
+        ),
+        (
+            is_part && setting("cluster-allow-reads-when-down") == Some("yes"),
+            READS_WHEN_DOWN,
+        ),
     ];
     let found = all.into_iter().filter(|(is_found, _)| *is_found);
     found.map(|(_, finding)| finding).collect()
@@ -310,9 +373,13 @@ fn is_not_ready(answer: &RedisResult<Value>) -> bool {
 }
 
 /// Whether a script may run: the permission is there, and the command.
+///
+/// The permission is looked at before the slot of the key is.
 fn may_run(answer: &RedisResult<Value>) -> bool {
-    let error = answer.as_ref().err();
-    error.is_none_or(|error| Fault::of(error) == Fault::NoScript)
+    let fault = answer.as_ref().err().map(Fault::of);
+    fault.is_none_or(|fault| {
+        fault.is_elsewhere() || matches!(fault, Fault::NoScript | Fault::Torn | Fault::NotReady)
+    })
 }
 
 /// Whether an answer to `ROLE` or to `INFO replication` is that of a replica.
@@ -364,6 +431,8 @@ mod tests {
             setting("appendonly", "no"),
             setting("maxmemory", "1000000"),
             setting("maxmemory-policy", "allkeys-lru"),
+            setting("cluster-require-full-coverage", "yes"),
+            setting("cluster-allow-reads-when-down", "no"),
             Ok(Value::Nil),
         ]
     }
@@ -417,6 +486,36 @@ mod tests {
     }
 
     #[test]
+    fn what_hurts_in_a_cluster_is_found_there_and_nowhere_else() {
+        let of_cluster = |answers: &mut Vec<RedisResult<Value>>| {
+            answers[0] = text(&INFO.replace("standalone", "cluster"));
+        };
+        for (place, answer, finding) in [
+            (
+                7,
+                setting("cluster-require-full-coverage", "yes"),
+                FULL_COVERAGE,
+            ),
+            (
+                8,
+                setting("cluster-allow-reads-when-down", "yes"),
+                READS_WHEN_DOWN,
+            ),
+        ] {
+            let mut answers = good();
+            answers[7] = setting("cluster-require-full-coverage", "no");
+            answers[place] = answer;
+            let found = |answers| {
+                let checkup = Checkup::from_answers(answers, Ok(Value::Nil)).unwrap();
+                checkup.findings
+            };
+            assert_eq!(with(place, good().remove(place)).unwrap().findings, []);
+            of_cluster(&mut answers);
+            assert_eq!(found(answers), [finding]);
+        }
+    }
+
+    #[test]
     fn the_weakest_finding_decides() {
         let mut answers = good();
         answers[1] = refused("NOPERM no scripts");
@@ -427,20 +526,16 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_a_cluster_and_a_server_that_loads_cannot_be_used() {
+    fn a_replica_and_a_server_that_loads_cannot_be_used() {
         for (place, answer, unusable) in [
             (
                 0,
                 text(&INFO.replace("role:master", "role:slave")),
                 Unusable::Replica,
             ),
+            (0, text(&format!("{INFO}loading:1\r\n")), Unusable::Loading),
             (
-                0,
-                text(&INFO.replace("standalone", "cluster")),
-                Unusable::Cluster,
-            ),
-            (
-                7,
+                9,
                 refused("LOADING Redis is loading the dataset"),
                 Unusable::Loading,
             ),
@@ -456,21 +551,34 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_without_slots_is_one_though_it_is_not_ready_either() {
-        let mut answers = good();
-        answers[0] = text(&INFO.replace("standalone", "cluster"));
-        answers[7] = refused("CLUSTERDOWN Hash slot not served");
-        assert_eq!(
-            Checkup::from_answers(answers, Ok(Value::Nil)),
-            Err(Unusable::Cluster)
-        );
+    fn a_part_of_a_cluster_is_one_also_if_that_is_not_ready_or_others_own_the_slot() {
+        for answer in [
+            "CLUSTERDOWN Hash slot not served",
+            "MOVED 12182 127.0.0.1:7403",
+            "ASK 12182 127.0.0.1:7403",
+            "TRYAGAIN Multiple keys",
+        ] {
+            let mut answers = good();
+            answers[0] = text(&INFO.replace("standalone", "cluster"));
+            answers[7] = setting("cluster-require-full-coverage", "no");
+            for place in [1, 2, answers.len() - 1] {
+                answers[place] = refused(answer);
+            }
+            let checkup = Checkup::from_answers(answers, Ok(Value::Nil)).unwrap();
+            assert!(checkup.runs_scripts, "{answer}");
+            assert_eq!(checkup.fits(true), Ok(()));
+            assert_eq!(checkup.fits(false), Err(Unusable::Cluster));
+        }
+        let alone = Checkup::from_answers(good(), Ok(Value::Nil)).unwrap();
+        assert_eq!(alone.fits(false), Ok(()));
+        assert_eq!(alone.fits(true), Err(Unusable::NoCluster));
     }
 
     #[test]
     fn a_user_who_may_only_read_and_write_can_use_it() {
         let denied =
             || -> RedisResult<Value> { Err(RedisError::from((redis::ErrorKind::Client, "no"))) };
-        let answers = (0..8).map(|_| denied()).collect();
+        let answers = (0..10).map(|_| denied()).collect();
         let checkup = Checkup::from_answers(answers, Ok(Value::Nil)).unwrap();
         assert_eq!(checkup.findings, [NO_SCRIPTS, UNKNOWN]);
     }

@@ -60,6 +60,16 @@ pub enum ConnectError {
     /// The server answers, but not as this needs it to.
     #[error("`host`: this server cannot be used")]
     Unusable(#[source] BoxError),
+    /// One of several entries cannot be connected.
+    #[error("entry {entry}, `{host}`: {source}")]
+    Entry {
+        /// Its place in the configuration, the first being 1.
+        entry: usize,
+        /// Its `host`.
+        host: String,
+        /// Why.
+        source: Box<Self>,
+    },
     /// There is nothing to connect to.
     #[error("no cache nodes: the configuration is an empty list, give it one entry at least")]
     NoNodes,
@@ -94,6 +104,36 @@ impl ConnectError {
             },
             other => other,
         }
+    }
+
+    /// The same, with the entry of several that it is about.
+    pub(crate) fn at_entry(self, entry: usize, host: String) -> Self {
+        match self {
+            Self::Setting { .. } => self.of_entry(entry),
+            error => Self::Entry {
+                entry,
+                host,
+                source: Box::new(error),
+            },
+        }
+    }
+
+    /// A server of a cluster does not say who owns its slots.
+    pub(crate) fn no_slots(error: &RedisError) -> Self {
+        match Self::of(error) {
+            Self::Login(cause) => Self::Setting {
+                entry: None,
+                setting: "user",
+                problem: "redis does not let this user see the cluster: allow it `+cluster|slots`",
+                source: Some(cause),
+            },
+            error => error,
+        }
+    }
+
+    /// The server answers, but not as it has to.
+    pub(crate) fn unusable(cause: impl Into<BoxError>) -> Self {
+        Self::Unusable(cause.into())
     }
 
     pub(crate) fn of(error: &RedisError) -> Self {
@@ -330,9 +370,10 @@ impl Connector {
                 Err(match unusable {
                     Unusable::Silent => ConnectError::TimedOut,
                     Unusable::Broken => ConnectError::Unreachable(unusable.into()),
-                    Unusable::Replica | Unusable::Loading | Unusable::Cluster => {
-                        ConnectError::Unusable(unusable.into())
-                    }
+                    Unusable::Replica
+                    | Unusable::Loading
+                    | Unusable::Cluster
+                    | Unusable::NoCluster => ConnectError::Unusable(unusable.into()),
                 })
             }
         }

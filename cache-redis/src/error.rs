@@ -20,8 +20,14 @@ pub(crate) enum Fault {
     Crowded,
     /// The server is no primary, or has none: reads of it would be old.
     NotPrimary,
-    /// The server is not ready yet.
+    /// The server is not ready yet, or its cluster is not.
     NotReady,
+    /// The key's slot belongs to another server. The command did not run.
+    Moved,
+    /// The key is where its slot is moving to. The command did not run.
+    Asked,
+    /// The command's keys are on both sides of a slot that is moving. It did not run.
+    Torn,
     /// The server answers, and refuses to write for now.
     NoWrites,
     /// This user may not do this.
@@ -50,9 +56,10 @@ impl Fault {
     fn of_server(kind: ServerErrorKind) -> Self {
         match kind {
             ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown => Self::NotPrimary,
-            ServerErrorKind::BusyLoading
-            | ServerErrorKind::ClusterDown
-            | ServerErrorKind::TryAgain => Self::NotReady,
+            ServerErrorKind::BusyLoading | ServerErrorKind::ClusterDown => Self::NotReady,
+            ServerErrorKind::Moved => Self::Moved,
+            ServerErrorKind::Ask => Self::Asked,
+            ServerErrorKind::TryAgain => Self::Torn,
             ServerErrorKind::NoScript => Self::NoScript,
             ServerErrorKind::NoPerm => Self::Denied,
             _ => Self::Unexpected,
@@ -79,12 +86,20 @@ impl Fault {
             }
             Self::Away
             | Self::Crowded
+            | Self::Moved
+            | Self::Asked
+            | Self::Torn
             | Self::NoWrites
             | Self::Denied
             | Self::NoScript
             | Self::WrongType
             | Self::Unexpected => None,
         }
+    }
+
+    /// Whether the key is on another server of the cluster.
+    pub(crate) fn is_elsewhere(self) -> bool {
+        matches!(self, Self::Moved | Self::Asked)
     }
 
     /// Whether the connection is no good any more.
@@ -100,6 +115,9 @@ impl Fault {
             | Self::Crowded
             | Self::NotPrimary
             | Self::NotReady
+            | Self::Moved
+            | Self::Asked
+            | Self::Torn
             | Self::LoggedOut => ErrorKind::Unavailable,
             Self::NoWrites | Self::Denied | Self::NoScript | Self::WrongType | Self::Unexpected => {
                 ErrorKind::Rejected
@@ -119,6 +137,10 @@ impl Fault {
             Self::Crowded => "too many reads of redis wait already",
             Self::NotPrimary => "the redis server is a replica: point `host` at the primary",
             Self::NotReady => "the redis server is not ready to serve",
+            Self::Moved | Self::Asked => {
+                "the key is on another server of a redis cluster: set `type: cluster`, unless it is just moving"
+            }
+            Self::Torn => "the slot of the key is moving to another server of the redis cluster",
             Self::NoWrites => {
                 "redis refuses to write: look at its memory limit, its disk and its replicas"
             }
@@ -243,7 +265,17 @@ mod tests {
             ),
             (
                 server("TRYAGAIN Multiple keys"),
-                Fault::NotReady,
+                Fault::Torn,
+                ErrorKind::Unavailable,
+            ),
+            (
+                server("MOVED 12182 127.0.0.1:7403"),
+                Fault::Moved,
+                ErrorKind::Unavailable,
+            ),
+            (
+                server("ASK 12182 127.0.0.1:7403"),
+                Fault::Asked,
                 ErrorKind::Unavailable,
             ),
             (
@@ -315,6 +347,8 @@ mod tests {
             (Fault::LoggedOut, true),
             (Fault::TimedOut, false),
             (Fault::NotReady, false),
+            (Fault::Moved, false),
+            (Fault::Torn, false),
             (Fault::NoWrites, false),
             (Fault::Denied, false),
         ] {

@@ -12,17 +12,28 @@
 //! No two keys share a lease key: only the second form ends in `}~l` without a `:`, and the others
 //! end in the whole of `K`.
 
-use std::sync::LazyLock;
+use std::{collections::HashMap, sync::LazyLock};
 
+use cache_core::Key;
 use crc::{CRC_16_XMODEM, Crc};
 
-const SLOTS: u16 = 16_384;
+pub(crate) const SLOTS: u16 = 16_384;
 
 const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 /// The slot of a key.
 pub(crate) fn slot(key: &[u8]) -> u16 {
     CRC.checksum(tag(key).unwrap_or(key)) % SLOTS
+}
+
+/// The keys, those of one slot together.
+pub(crate) fn by_slot(keys: &[Key]) -> Vec<Vec<Key>> {
+    let mut slots: HashMap<u16, Vec<Key>> = HashMap::new();
+    for key in keys {
+        let group = slots.entry(slot(key.as_bytes())).or_default();
+        group.push(key.clone());
+    }
+    slots.into_values().collect()
 }
 
 /// What is between the first `{` and the next `}`, unless that is nothing.

@@ -68,23 +68,18 @@ mod backend;
 mod breaker;
 mod builder;
 mod checkup;
+mod cluster;
 mod config;
 mod connect;
 mod error;
+mod health;
 mod journal;
 mod key;
 mod lane;
+mod members;
 mod mutant;
 mod plan;
 mod replicas;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "the backend for a ring of servers, which uses it, follows"
-    )
-)]
 mod ring;
 mod scripts;
 mod secret;
@@ -93,6 +88,7 @@ mod steps;
 #[cfg(feature = "tls")]
 mod tls;
 mod token;
+mod topology;
 mod unfenced;
 
 #[cfg(feature = "testing")]

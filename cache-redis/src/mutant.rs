@@ -39,10 +39,22 @@ pub(crate) struct Rules {
     pub(crate) mutant: Option<Mutant>,
 }
 
-#[cfg(feature = "testing")]
 impl Rules {
+    #[cfg(feature = "testing")]
     pub(crate) fn without(self, rule: Mutant) -> bool {
         self.mutant == Some(rule)
+    }
+
+    /// Whether a removal leaves leases alone, as none is to.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(clippy::unused_self, reason = "all rules hold")
+    )]
+    pub(crate) fn keeps_leases(self) -> bool {
+        #[cfg(feature = "testing")]
+        return self.without(Mutant::RemoveKeepsLease);
+        #[cfg(not(feature = "testing"))]
+        false
     }
 }
 

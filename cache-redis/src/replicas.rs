@@ -9,14 +9,14 @@
 use std::{sync::Arc, time::Duration};
 
 use cache_core::{Error, ErrorKind, Key};
-use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value, pipe};
+use redis::{Cmd, FromRedisValue, RedisResult, Value, pipe};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     connect::Pooled,
     error::Fault,
     key::lease_key,
-    lane::LaneSet,
+    lane::{Failed, LaneSet},
     steps::{millis, removal},
 };
 
@@ -30,63 +30,97 @@ pub(crate) struct Replicas {
     pub(crate) patience: Duration,
 }
 
-/// Removes `keys`, atomically, and waits for replicas: for the write deadline and the patience, the
-/// wait for a connection included.
+/// Removes keys, each group atomically, and waits for replicas: for the write deadline and the
+/// patience, the wait for a connection included.
 ///
 /// On the runtime of the lanes, where a connection that is made for it outlives its caller's runtime.
 pub(crate) async fn remove(
     set: &Arc<LaneSet>,
-    keys: Vec<Key>,
+    groups: Vec<Vec<Key>>,
     replicas: Replicas,
-) -> Result<(), Error> {
+) -> Result<(), Failure> {
     // An open breaker turns this away too, before it waits for a connection.
     drop(set.lane()?);
-    set.note_removal(&keys);
     let deadline = set.deadlines().write + replicas.patience;
     let runtime = set.runtime().clone();
     let set = Arc::clone(set);
     let removal = async move {
-        let removed = timeout(deadline, remove_and_wait(&set, &keys, replicas)).await;
-        removed.unwrap_or_else(|_elapsed| Err(Fault::TimedOut.error()))
+        let removed = timeout(deadline, remove_and_wait(&set, &groups, replicas)).await;
+        removed.unwrap_or_else(|_elapsed| Err(Fault::TimedOut.into()))
     };
     // A set, since it ends what is in it when its caller leaves.
     let mut running = JoinSet::new();
     running.spawn_on(removal, &runtime);
     match running.join_next().await {
         Some(Ok(removed)) => removed,
-        Some(Err(_gone)) => Err(Fault::Broken.error()),
-        None => Err(Fault::Away.error()),
+        Some(Err(_gone)) => Err(Fault::Broken.into()),
+        None => Err(Fault::Away.into()),
     }
 }
 
-async fn remove_and_wait(set: &LaneSet, keys: &[Key], replicas: Replicas) -> Result<(), Error> {
+/// Why a removal that waits was not done, or not acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    Failed(Failed),
+    /// It was done, and too few replicas say so.
+    TooFew,
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault.into())
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Failed(failed) => failed.into(),
+            Failure::TooFew => Self::new(
+                ErrorKind::Unavailable,
+                "fewer replicas than `wait_for_replicas` acknowledged the removal in time",
+            ),
+        }
+    }
+}
+
+async fn remove_and_wait(
+    set: &LaneSet,
+    groups: &[Vec<Key>],
+    replicas: Replicas,
+) -> Result<(), Failure> {
     let Ok(pooled) = set.exclusive().await else {
-        return Err(Fault::Away.error());
+        return Err(Fault::Away.into());
     };
     let mut waiting = Waiting(Some(pooled));
     let Some(pooled) = &mut waiting.0 else {
-        return Err(Fault::Away.error());
+        return Err(Fault::Away.into());
     };
     let mut commands = pipe();
     commands.ignore_errors();
-    for key in keys.iter().take(1) {
+    for key in groups.iter().flatten().take(1) {
         commands.add_command(something_to_remove(key));
     }
-    commands.add_command(removal(keys));
+    for group in groups {
+        commands.add_command(removal(group, set.rules()));
+    }
     commands
         .cmd("WAIT")
         .arg(replicas.count)
         .arg(millis(replicas.patience));
     let asked = commands.query_async(pooled.connection_mut()).await;
-    let answers: Vec<RedisResult<Value>> = asked.map_err(|error| failed(&error))?;
-    let acknowledged = acknowledged(answers).map_err(|error| failed(&error))?;
+    let answers: Vec<RedisResult<Value>> = asked.map_err(Failed::from)?;
+    let acknowledged = acknowledged(answers).map_err(Failed::from)?;
     // It answered, so the next one may have it.
     drop(waiting.0.take());
     if acknowledged < replicas.count {
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            "fewer replicas than `wait_for_replicas` acknowledged the removal in time",
-        ));
+        return Err(Failure::TooFew);
     }
     Ok(())
 }
@@ -100,12 +134,13 @@ fn something_to_remove(key: &Key) -> Cmd {
     command
 }
 
-/// How many replicas acknowledged, if the removal itself went well.
+/// How many replicas acknowledged, if the removals themselves went well.
 fn acknowledged(answers: Vec<RedisResult<Value>>) -> RedisResult<u32> {
-    let mut answers = answers.into_iter().skip(1);
-    let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
-    next()?;
-    Ok(u32::from_redis_value(next()?)?)
+    let mut last = Value::Nil;
+    for answer in answers.into_iter().skip(1) {
+        last = answer?;
+    }
+    Ok(u32::from_redis_value(last)?)
 }
 
 /// A connection that may be blocked in a `WAIT`. Unless it is known to be in order it does not go
@@ -118,8 +153,4 @@ impl Drop for Waiting {
             pooled.discard();
         }
     }
-}
-
-fn failed(error: &RedisError) -> Error {
-    Fault::of(error).error_from(error)
 }

@@ -1,6 +1,11 @@
-//! The steps of the contract, as commands to a node: each one atomic.
+//! The steps of the contract, as commands to the server that has the key: each one atomic.
+//!
+//! While a slot of a cluster moves, commands with two keys are refused until it has moved, since a key
+//! and its lease may be on different sides. Then a lease is not to be had: who asks is given one that
+//! no server knows, so the load runs and its fill is refused. A removal takes first the lease and then
+//! the value.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::{Acquire, Entry, Error, ErrorKind, Extend, Fill, Key, Lease, Ttl};
@@ -10,11 +15,14 @@ use tokio::time::{Instant, sleep};
 #[cfg(feature = "testing")]
 use crate::Mutant;
 use crate::{
+    cluster::Hop,
     error::Fault,
     key::lease_key,
-    lane::{Failed, Lane, LaneSet},
+    lane::{Failed, LaneSet, read, reading},
+    mutant::Rules,
     scripts::{self, Step},
     token::{self, Tokens},
+    topology::Topology,
     unfenced,
 };
 
@@ -58,11 +66,14 @@ pub(crate) fn millis(time: Duration) -> u64 {
 }
 
 /// The plain removal of entries and leases, atomic for all `keys`.
-pub(crate) fn removal(keys: &[Key]) -> Cmd {
+pub(crate) fn removal(keys: &[Key], rules: Rules) -> Cmd {
     let mut command = Cmd::new();
     command.arg("DEL");
     for key in keys {
-        command.arg(key.as_bytes()).arg(lease_key(key.as_bytes()));
+        command.arg(key.as_bytes());
+        if !rules.keeps_leases() {
+            command.arg(lease_key(key.as_bytes()));
+        }
     }
     command
 }
@@ -82,60 +93,87 @@ fn invocation(name: &str, script: &str, keys: &[&[u8]], arguments: &[&[u8]]) -> 
 /// An answer that it does not is proof that it did not run, so that it may be sent once more,
 /// under the same token.
 async fn run(
-    set: &LaneSet,
-    lane: &Arc<Lane>,
+    way: &mut Way<'_>,
     step: &Step,
     keys: &[&[u8]],
     arguments: &[&[u8]],
     deadline: Instant,
 ) -> Result<Value, Failed> {
     let by_digest = invocation("EVALSHA", &step.digest, keys, arguments);
-    match set.call(lane, &by_digest, deadline).await {
+    match way.call(&by_digest, deadline).await {
         Err(failed) if failed.fault == Fault::NoScript => {
             let by_source = invocation("EVAL", step.source, keys, arguments);
-            set.call(lane, &by_source, deadline).await
+            way.call(&by_source, deadline).await
         }
         answer => answer,
+    }
+}
+
+/// The way of one step to the server that has its key.
+pub(crate) struct Way<'a> {
+    topology: &'a Topology,
+    key: &'a Key,
+    hop: Hop,
+}
+
+impl<'a> Way<'a> {
+    pub(crate) async fn new(
+        topology: &'a Topology,
+        key: &'a Key,
+        deadline: Instant,
+    ) -> Result<Self, Failed> {
+        Ok(Self {
+            hop: topology.hop(key, deadline).await?,
+            topology,
+            key,
+        })
+    }
+
+    pub(crate) fn key(&self) -> &'a Key {
+        self.key
+    }
+
+    /// Sends a command, and waits for its answer until `deadline` at most.
+    pub(crate) async fn call(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Failed> {
+        let Self { topology, key, hop } = self;
+        topology.call(hop, key, command, deadline).await
     }
 }
 
 /// A lease that was asked for and not answered. It is released behind the question, on the same
 /// connection, so that an orphan holds nobody off for a whole hold.
 pub(crate) struct Asked<'a> {
-    set: &'a Arc<LaneSet>,
-    pub(crate) lane: Arc<Lane>,
-    key: &'a Key,
+    pub(crate) way: Way<'a>,
     pub(crate) lease: Lease,
     is_answered: bool,
 }
 
 impl<'a> Asked<'a> {
-    pub(crate) fn new(
-        set: &'a Arc<LaneSet>,
-        key: &'a Key,
-        tokens: &Tokens,
-    ) -> Result<Self, Failed> {
-        Ok(Self {
-            lane: set.lane()?,
-            set,
-            key,
+    pub(crate) fn new(way: Way<'a>, tokens: &Tokens) -> Self {
+        Self {
+            way,
             lease: tokens.draw(),
             is_answered: false,
-        })
+        }
     }
 
     /// Asks by a script that takes the token and the hold.
-    async fn ask(&mut self, step: &Step, hold: Duration, time: Duration) -> Result<Value, Failed> {
+    async fn ask(
+        &mut self,
+        step: &Step,
+        hold: Duration,
+        deadline: Instant,
+    ) -> Result<Value, Failed> {
+        let key = self.way.key.as_bytes();
         let answer = run(
-            self.set,
-            &self.lane,
+            &mut self.way,
             step,
-            &[self.key.as_bytes(), &lease_key(self.key.as_bytes())],
+            &[key, &lease_key(key)],
             &[
                 token::text(self.lease).as_bytes(),
                 millis(hold).to_string().as_bytes(),
             ],
-            Instant::now() + time,
+            deadline,
         )
         .await;
         self.answered(&answer);
@@ -156,27 +194,52 @@ impl Drop for Asked<'_> {
         if self.is_answered {
             return;
         }
+        let Way { topology, key, hop } = &self.way;
         #[cfg(feature = "testing")]
-        if self.set.rules().without(Mutant::NoRelease) {
+        if topology.rules().without(Mutant::NoRelease) {
             return;
         }
-        let (set, lane) = (Arc::clone(self.set), Arc::clone(&self.lane));
-        let (key, lease) = (self.key.clone(), self.lease);
-        let runtime = set.runtime().clone();
-        runtime.spawn(async move { give_back(&set, lane, &key, lease).await });
+        let (topology, key, hop) = (Topology::clone(topology), Key::clone(key), hop.clone());
+        let lease = self.lease;
+        let runtime = topology.runtime().clone();
+        runtime.spawn(async move {
+            let way = Way {
+                topology: &topology,
+                key: &key,
+                hop,
+            };
+            give_back(way, lease).await;
+        });
     }
 }
 
 pub(crate) async fn acquire(
-    set: &Arc<LaneSet>,
+    topology: &Topology,
     key: &Key,
     hold: Duration,
     tokens: &Tokens,
 ) -> Result<Acquire, Error> {
-    let mut asked = Asked::new(set, key, tokens)?;
-    let time = set.deadlines().read;
-    let answer = asked.ask(&scripts::ACQUIRE, hold, time).await;
-    acquired(answer?, asked.lease, hold)
+    let deadline = Instant::now() + topology.deadlines().read;
+    let mut asked = Asked::new(Way::new(topology, key, deadline).await?, tokens);
+    match asked.ask(&scripts::ACQUIRE, hold, deadline).await {
+        Err(failed) if failed.fault == Fault::Torn => {
+            acquire_torn(&mut asked.way, asked.lease, deadline).await
+        }
+        answer => acquired(answer?, asked.lease, hold),
+    }
+}
+
+/// Hits, or answers a lease that no server knows.
+async fn acquire_torn(
+    way: &mut Way<'_>,
+    lease: Lease,
+    deadline: Instant,
+) -> Result<Acquire, Error> {
+    let answer = way.call(&reading(way.key), deadline).await;
+    Ok(match read(answer)? {
+        Some(payload) => Acquire::Hit(entry(payload)),
+        None => Acquire::Granted(lease),
+    })
 }
 
 /// Reads the answer of [`scripts::ACQUIRE`].
@@ -205,36 +268,50 @@ pub(crate) fn held(left: i64, hold: Duration) -> Acquire {
 }
 
 pub(crate) async fn seize(
-    set: &Arc<LaneSet>,
+    topology: &Topology,
     key: &Key,
     hold: Duration,
     tokens: &Tokens,
 ) -> Result<Lease, Error> {
-    let mut asked = Asked::new(set, key, tokens)?;
-    set.note_removal(std::slice::from_ref(key));
-    let time = set.deadlines().write;
-    asked.ask(&scripts::SEIZE, hold, time).await?;
-    Ok(asked.lease)
+    let deadline = Instant::now() + topology.deadlines().write;
+    let mut asked = Asked::new(Way::new(topology, key, deadline).await?, tokens);
+    topology.note_removal(std::slice::from_ref(key));
+    let answer = asked.ask(&scripts::SEIZE, hold, deadline).await;
+    match answer {
+        Err(failed) if failed.fault == Fault::Torn => {
+            let keys = std::slice::from_ref(key);
+            topology
+                .remove(keys, deadline)
+                .await
+                .into_iter()
+                .collect::<Result<(), _>>()?;
+            Err(failed.into())
+        }
+        answer => {
+            answer?;
+            Ok(asked.lease)
+        }
+    }
 }
 
 pub(crate) async fn fill(
-    set: &LaneSet,
+    topology: &Topology,
     key: &Key,
     lease: Lease,
     payload: &[u8],
     ttl: Ttl,
 ) -> Result<Fill, Error> {
-    let deadline = Instant::now() + set.deadlines().write;
+    let deadline = Instant::now() + topology.deadlines().write;
     let step = &scripts::FILL;
     #[cfg(feature = "testing")]
-    let step = if set.rules().without(Mutant::UncheckedFill) {
+    let step = if topology.rules().without(Mutant::UncheckedFill) {
         &scripts::UNCHECKED_FILL
     } else {
         step
     };
+    let mut way = Way::new(topology, key, deadline).await?;
     let answer = run(
-        set,
-        &set.lane()?,
+        &mut way,
         step,
         &[key.as_bytes(), &lease_key(key.as_bytes())],
         &[
@@ -244,24 +321,30 @@ pub(crate) async fn fill(
         ],
         deadline,
     )
-    .await?;
-    Ok(if is_one(&answer)? {
-        Fill::Stored
-    } else {
-        Fill::Superseded
-    })
+    .await;
+    match answer {
+        Err(failed) if failed.fault == Fault::Torn => {
+            // Nothing is stored; nobody is to wait for it.
+            run_release(&mut way, lease, deadline).await.ok();
+            Ok(Fill::Superseded)
+        }
+        answer => Ok(if is_one(&answer?)? {
+            Fill::Stored
+        } else {
+            Fill::Superseded
+        }),
+    }
 }
 
 pub(crate) async fn extend(
-    set: &LaneSet,
+    topology: &Topology,
     key: &Key,
     lease: Lease,
     hold: Duration,
 ) -> Result<Extend, Error> {
-    let deadline = Instant::now() + set.deadlines().write;
+    let deadline = Instant::now() + topology.deadlines().write;
     let answer = run(
-        set,
-        &set.lane()?,
+        &mut Way::new(topology, key, deadline).await?,
         &scripts::EXTEND,
         &[&lease_key(key.as_bytes())],
         &[
@@ -278,72 +361,63 @@ pub(crate) async fn extend(
     })
 }
 
-pub(crate) async fn release(set: &LaneSet, key: &Key, lease: Lease) -> Result<(), Error> {
-    let deadline = Instant::now() + set.deadlines().write;
+pub(crate) async fn release(topology: &Topology, key: &Key, lease: Lease) -> Result<(), Error> {
+    let deadline = Instant::now() + topology.deadlines().write;
+    let mut way = Way::new(topology, key, deadline).await?;
+    Ok(run_release(&mut way, lease, deadline).await?)
+}
+
+async fn run_release(way: &mut Way<'_>, lease: Lease, deadline: Instant) -> Result<(), Failed> {
+    let lease_key = lease_key(way.key.as_bytes());
+    let token = token::text(lease);
     run(
-        set,
-        &set.lane()?,
+        way,
         &scripts::RELEASE,
-        &[&lease_key(key.as_bytes())],
-        &[token::text(lease).as_bytes()],
+        &[&lease_key],
+        &[token.as_bytes()],
         deadline,
     )
-    .await?;
-    Ok(())
+    .await
+    .map(drop)
 }
 
 /// Gives a lease back that may have been granted. On a lane that broke, which the server may notice
 /// later than the question, that has to wait for the next one.
-async fn give_back(set: &LaneSet, lane: Arc<Lane>, key: &Key, lease: Lease) {
-    let mut lane = lane;
+async fn give_back(mut way: Way<'_>, lease: Lease) {
     for _ in 0..GIVE_BACKS {
-        match give_back_on(set, &lane, key, lease).await {
+        match give_back_on(&mut way, lease).await {
             Err(failed) if failed.fault == Fault::Broken => sleep(GIVE_BACK_PAUSE).await,
             Ok(()) | Err(_) => return,
         }
-        if let Ok(next) = set.lane() {
-            lane = next;
+        let deadline = Instant::now() + way.topology.deadlines().write;
+        if let Ok(next) = way.topology.hop(way.key, deadline).await {
+            way.hop = next;
         }
     }
 }
 
 /// By one command whose answer nobody needs: a server that hangs may answer it when this has long
 /// been given up, and could not be told a script then that it does not know.
-async fn give_back_on(
-    set: &LaneSet,
-    lane: &Arc<Lane>,
-    key: &Key,
-    lease: Lease,
-) -> Result<(), Failed> {
-    let deadline = Instant::now() + set.deadlines().write;
-    if !set.runs_scripts() {
-        return unfenced::release_on(set, lane, key, lease, deadline).await;
+async fn give_back_on(way: &mut Way<'_>, lease: Lease) -> Result<(), Failed> {
+    let deadline = Instant::now() + way.topology.deadlines().write;
+    if !way.topology.runs_scripts(way.key) {
+        return unfenced::release_on(way, lease, deadline).await;
     }
     let release = invocation(
         "EVAL",
         scripts::RELEASE.source,
-        &[&lease_key(key.as_bytes())],
+        &[&lease_key(way.key.as_bytes())],
         &[token::text(lease).as_bytes()],
     );
-    set.call(lane, &release, deadline).await.map(drop)
+    way.call(&release, deadline).await.map(drop)
 }
 
 /// Removes `keys`, atomically.
 pub(crate) async fn remove(set: &LaneSet, keys: &[Key], deadline: Instant) -> Result<(), Error> {
     let lane = set.lane()?;
     set.note_removal(keys);
-    let command = removal(keys);
-    #[cfg(feature = "testing")]
-    let command = if set.rules().without(Mutant::RemoveKeepsLease) {
-        let mut command = redis::cmd("DEL");
-        for key in keys {
-            command.arg(key.as_bytes());
-        }
-        command
-    } else {
-        command
-    };
-    set.call(&lane, &command, deadline).await?;
+    set.call(&lane, &removal(keys, set.rules()), deadline)
+        .await?;
     Ok(())
 }
 

@@ -5,94 +5,64 @@
 //! may store an old value, rarely: this is what the guarantee `unfenced` means. One process that runs
 //! without the fence takes it from all who share its store.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cache_core::{Acquire, Entry, Error, Extend, Fill, Key, Lease, Ttl};
-use futures_util::future::join;
-use redis::{Cmd, Value, cmd};
+use redis::{Value, cmd};
 use tokio::time::Instant;
 
 use crate::{
     error::Fault,
     key::lease_key,
-    lane::{Failed, Lane, LaneSet},
-    steps::{Asked, entry, held, is_one, millis},
+    lane::{Failed, read, reading},
+    steps::{Asked, Way, entry, held, is_one, millis},
     token::{self, Tokens},
+    topology::Topology,
 };
 
-/// One step: its commands go one after the other on one lane, until one deadline.
-struct Steps<'a> {
-    set: &'a LaneSet,
-    lane: Arc<Lane>,
-    deadline: Instant,
-}
-
-impl<'a> Steps<'a> {
-    fn new(set: &'a LaneSet, time: Duration) -> Result<Self, Error> {
-        Ok(Self::on(&set.lane()?, set, time))
-    }
-
-    fn on(lane: &Arc<Lane>, set: &'a LaneSet, time: Duration) -> Self {
-        Self {
-            lane: Arc::clone(lane),
-            set,
-            deadline: Instant::now() + time,
-        }
-    }
-
-    async fn send(&self, command: &Cmd) -> Result<Value, Error> {
-        Ok(self.set.call(&self.lane, command, self.deadline).await?)
-    }
-
-    async fn holds(&self, lease_key: &[u8], lease: Lease) -> Result<bool, Error> {
-        match self.send(cmd("GET").arg(lease_key)).await? {
-            Value::BulkString(holder) => Ok(holder == token::text(lease).as_bytes()),
-            _ => Ok(false),
-        }
-    }
-}
-
 pub(crate) async fn acquire(
-    set: &Arc<LaneSet>,
+    topology: &Topology,
     key: &Key,
     hold: Duration,
     tokens: &Tokens,
 ) -> Result<Acquire, Error> {
+    let deadline = Instant::now() + topology.deadlines().read;
     // Unless it says that it was answered, it gives the lease back when it is dropped.
-    let mut asked = Asked::new(set, key, tokens)?;
-    let steps = Steps::on(&asked.lane, set, set.deadlines().read);
+    let mut asked = Asked::new(Way::new(topology, key, deadline).await?, tokens);
     let lease_key = lease_key(key.as_bytes());
     let mut take = cmd("SET");
     take.arg(&lease_key).arg(token::text(asked.lease));
     take.arg("NX").arg("PX").arg(millis(hold));
-    let mut read = cmd("GET");
-    read.arg(key.as_bytes());
-    // One behind the other: what was stored before the lease was free is found, not loaded again.
-    let (taken, found) = join(
-        set.call(&steps.lane, &take, steps.deadline),
-        set.call(&steps.lane, &read, steps.deadline),
-    )
-    .await;
+    let taken = asked.way.call(&take, deadline).await;
     let is_taken = taken.as_ref().is_ok_and(|answer| *answer != Value::Nil);
     if !is_taken {
         asked.answered(&taken);
     }
+    // Afterwards: what was stored before the lease was free is found, not loaded again. A lease that
+    // was taken is given back if this hits.
+    let found = asked.way.call(&reading(key), deadline).await;
     match found {
-        Ok(Value::BulkString(found)) => return Ok(Acquire::Hit(entry(found.into()))),
-        Ok(_) => {}
         // Something is there that nobody can read: as an empty payload, which no codec writes.
         Err(failed) if failed.fault == Fault::WrongType => {
             return Ok(Acquire::Hit(Entry::Encoded(Bytes::new())));
         }
-        Err(failed) => return Err(failed.into()),
+        found => {
+            if let Some(found) = read(found)? {
+                return Ok(Acquire::Hit(entry(found)));
+            }
+        }
     }
     asked.answered(&taken);
     taken?;
     if is_taken {
         return Ok(Acquire::Granted(asked.lease));
     }
-    match steps.send(cmd("PTTL").arg(&lease_key)).await? {
+    match asked
+        .way
+        .call(cmd("PTTL").arg(&lease_key), deadline)
+        .await?
+    {
         Value::Int(left) => Ok(held(left, hold)),
         _ => Err(Fault::Unexpected.error()),
     }
@@ -100,56 +70,59 @@ pub(crate) async fn acquire(
 
 /// The lease first: nobody who held it before can fill the key in between.
 pub(crate) async fn seize(
-    set: &Arc<LaneSet>,
+    topology: &Topology,
     key: &Key,
     hold: Duration,
     tokens: &Tokens,
 ) -> Result<Lease, Error> {
-    let mut asked = Asked::new(set, key, tokens)?;
-    set.note_removal(std::slice::from_ref(key));
-    let steps = Steps::on(&asked.lane, set, set.deadlines().write);
+    let deadline = Instant::now() + topology.deadlines().write;
+    let mut asked = Asked::new(Way::new(topology, key, deadline).await?, tokens);
+    topology.note_removal(std::slice::from_ref(key));
     let mut take = cmd("SET");
     take.arg(lease_key(key.as_bytes()))
         .arg(token::text(asked.lease));
     take.arg("PX").arg(millis(hold));
-    steps.send(&take).await?;
-    steps.send(cmd("DEL").arg(key.as_bytes())).await?;
+    asked.way.call(&take, deadline).await?;
+    let remove = cmd("DEL").arg(key.as_bytes()).to_owned();
+    asked.way.call(&remove, deadline).await?;
     asked.answered(&Ok(()));
     Ok(asked.lease)
 }
 
 pub(crate) async fn fill(
-    set: &LaneSet,
+    topology: &Topology,
     key: &Key,
     lease: Lease,
     payload: &[u8],
     ttl: Ttl,
 ) -> Result<Fill, Error> {
-    let steps = Steps::new(set, set.deadlines().write)?;
+    let deadline = Instant::now() + topology.deadlines().write;
+    let mut way = Way::new(topology, key, deadline).await?;
     let lease_key = lease_key(key.as_bytes());
-    if !steps.holds(&lease_key, lease).await? {
+    if !holds(&mut way, &lease_key, lease, deadline).await? {
         return Ok(Fill::Superseded);
     }
     let mut store = cmd("SET");
     store.arg(key.as_bytes()).arg(payload);
     store.arg("PX").arg(millis(ttl.get()));
-    steps.send(&store).await?;
-    steps.send(cmd("DEL").arg(&lease_key)).await?;
+    way.call(&store, deadline).await?;
+    way.call(cmd("DEL").arg(&lease_key), deadline).await?;
     Ok(Fill::Stored)
 }
 
 pub(crate) async fn extend(
-    set: &LaneSet,
+    topology: &Topology,
     key: &Key,
     lease: Lease,
     hold: Duration,
 ) -> Result<Extend, Error> {
-    let steps = Steps::new(set, set.deadlines().write)?;
+    let deadline = Instant::now() + topology.deadlines().write;
+    let mut way = Way::new(topology, key, deadline).await?;
     let lease_key = lease_key(key.as_bytes());
-    let is_kept = steps.holds(&lease_key, lease).await? && {
+    let is_kept = holds(&mut way, &lease_key, lease, deadline).await? && {
         let mut keep = cmd("PEXPIRE");
         keep.arg(&lease_key).arg(millis(hold));
-        is_one(&steps.send(&keep).await?)?
+        is_one(&way.call(&keep, deadline).await?)?
     };
     Ok(if is_kept {
         Extend::Extended
@@ -158,22 +131,30 @@ pub(crate) async fn extend(
     })
 }
 
-pub(crate) async fn release(set: &LaneSet, key: &Key, lease: Lease) -> Result<(), Error> {
-    let deadline = Instant::now() + set.deadlines().write;
-    Ok(release_on(set, &set.lane()?, key, lease, deadline).await?)
+pub(crate) async fn release(topology: &Topology, key: &Key, lease: Lease) -> Result<(), Error> {
+    let deadline = Instant::now() + topology.deadlines().write;
+    let mut way = Way::new(topology, key, deadline).await?;
+    Ok(release_on(&mut way, lease, deadline).await?)
 }
 
 pub(crate) async fn release_on(
-    set: &LaneSet,
-    lane: &Arc<Lane>,
-    key: &Key,
+    way: &mut Way<'_>,
     lease: Lease,
     deadline: Instant,
 ) -> Result<(), Failed> {
-    let lease_key = lease_key(key.as_bytes());
-    let holder = set.call(lane, cmd("GET").arg(&lease_key), deadline).await?;
-    if holder == Value::BulkString(token::text(lease).into_bytes()) {
-        set.call(lane, cmd("DEL").arg(&lease_key), deadline).await?;
+    let lease_key = lease_key(way.key().as_bytes());
+    if holds(way, &lease_key, lease, deadline).await? {
+        way.call(cmd("DEL").arg(&lease_key), deadline).await?;
     }
     Ok(())
+}
+
+async fn holds(
+    way: &mut Way<'_>,
+    lease_key: &[u8],
+    lease: Lease,
+    deadline: Instant,
+) -> Result<bool, Failed> {
+    let holder = way.call(cmd("GET").arg(lease_key), deadline).await?;
+    Ok(holder == Value::BulkString(token::text(lease).into_bytes()))
 }

@@ -1,4 +1,4 @@
-//! The contract of a backend, kept by `Redis` on a real server.
+//! The contract of a backend, kept by `Redis` on real servers.
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
@@ -8,20 +8,18 @@ use cache_core::{
     Backend,
     testing::conformance::{self, Harness},
 };
-use cache_redis::Redis;
-use integration_tests::Server;
+use cache_redis::{Redis, RedisBuilder};
+use integration_tests::{Cluster, Server};
 
-/// Stores of one server, one after the other, in real time.
-struct Node(Server);
+/// Stores of the same servers, one after the other, in real time.
+struct Stores(RedisBuilder);
 
-impl Harness for Node {
+impl Harness for Stores {
     type Backend = Redis;
 
     async fn empty(&self) -> Redis {
-        let redis = Redis::connect(&self.0.url())
-            .await
-            .expect("the server runs");
-        redis.clear().await.expect("the server can be emptied");
+        let redis = self.0.clone().connect().await.expect("the servers run");
+        redis.clear().await.expect("they can be emptied");
         redis
     }
 
@@ -37,5 +35,13 @@ impl Harness for Node {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_keeps_the_contract() {
     let server = Server::start().await;
-    conformance::run(&Node(server)).await;
+    conformance::run(&Stores(Redis::builder().url(server.url()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_keeps_the_contract() {
+    let cluster = Cluster::builder().start().await;
+    let seeds = cluster.seeds();
+    let seed = seeds.split(',').next().expect("there is one");
+    conformance::run(&Stores(Redis::builder().host(seed).cluster())).await;
 }

@@ -12,6 +12,14 @@ pub(crate) struct Failed {
     cause: Option<RedisError>,
 }
 
+impl Failed {
+    /// Where the key is, `host:port`, if the server said so.
+    pub(crate) fn redirection(&self) -> Option<&str> {
+        let (address, _slot) = self.cause.as_ref()?.redirect_node()?;
+        Some(address)
+    }
+}
+
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Self {
         Self { fault, cause: None }

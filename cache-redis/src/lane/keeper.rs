@@ -2,18 +2,15 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use cache_core::Event;
-use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::Cmd;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use super::{one::Lane, reads, set::Shared};
+use super::{again, gather, one::Lane, set::Shared};
 use crate::{
     checkup::{Checkup, is_of_a_replica},
     connect::ConnectError,
-    journal,
-    steps::removal,
 };
 
 /// The first and the longest pause between two attempts to connect.
@@ -22,15 +19,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// A lane that lived shorter than this is no reason to connect anew without a pause.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
-/// How many keys one command of the journal's removal has.
-const KEYS_AT_ONCE: usize = 512;
-
 /// How often the server is asked for a sign of life, and after how many times it is looked over anew.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 30;
-
-/// How many parts of the journal's removal are on their way at once.
-const PARTS: usize = 8;
 
 /// Keeps the lane of one place: looks at it, and connects whenever it is gone.
 pub(super) async fn keep(set: Arc<Shared>, slot: usize) {
@@ -80,7 +71,10 @@ impl Place {
         if lived.is_some_and(|lived| lived < SHORT_LIFE) {
             wait(&mut self.pause).await;
         }
-        if let Err(error) = open(set, self.slot).await {
+        let opened = open(set, self.slot).await;
+        set.tried();
+        if let Err(error) = opened {
+            set.trouble();
             // One line for an outage, not one for each attempt.
             if !std::mem::replace(&mut self.is_quiet, true) {
                 log_failure(&error);
@@ -137,40 +131,23 @@ async fn wait(pause: &mut Duration) {
 pub(super) async fn open(set: &Arc<Shared>, slot: usize) -> Result<(), ConnectError> {
     let (connection, checkup) = set.connector.connect().await?;
     let (lane, waiting) = Lane::new(slot, connection);
-    remove_again(set, &lane).await?;
+    // The lane takes its connection out of the pool when it is dropped.
+    checkup
+        .fits(set.is_part())
+        .map_err(ConnectError::unusable)?;
+    let again = again::remove(set, &lane).await;
+    again.map_err(|failed| ConnectError::unusable(cache_core::Error::from(failed)))?;
     announce(set, checkup);
-    let gatherer = tokio::spawn(reads::gather(Arc::clone(set), Arc::clone(&lane), waiting));
+    let gatherer = tokio::spawn(gather::gather(Arc::clone(set), Arc::clone(&lane), waiting));
     lane.gathered_by(gatherer.abort_handle());
     set.install(slot, lane);
-    Ok(())
-}
-
-/// Removes what was removed lately once more, before anybody reads through the new lane.
-async fn remove_again(set: &Arc<Shared>, lane: &Arc<Lane>) -> Result<(), ConnectError> {
-    let recent = set.journal.lock().recent(Instant::now());
-    let keys = journal::distinct(recent);
-    let removals: Vec<Cmd> = keys.chunks(KEYS_AT_ONCE).map(removal).collect();
-    for some in removals.chunks(PARTS) {
-        let deadline = Instant::now() + set.deadlines.write;
-        let removals = some.iter().map(|removal| set.call(lane, removal, deadline));
-        for removed in join_all(removals).await {
-            removed
-                .map_err(|failed| ConnectError::Unusable(cache_core::Error::from(failed).into()))?;
-        }
-    }
-    if !keys.is_empty() {
-        debug!(
-            keys = keys.len(),
-            "removed once more what was removed lately"
-        );
-    }
     Ok(())
 }
 
 /// Says which guarantee holds, and why not a stronger one, if that has changed.
 fn announce(set: &Shared, checkup: Checkup) {
     let before = set.checkup.load_full();
-    set.tell(Event::Guarantee(checkup.level()));
+    set.voice.guarantee(checkup.level());
     if before.as_deref() != Some(&checkup) {
         checkup.log();
     }

@@ -15,11 +15,13 @@
 //! 2. Whatever was sent is answered, or given up at its deadline.
 //! 3. Only the keepers connect, each one at a time and with a pause that grows, so an outage makes
 //!    no storm of connections.
-//! 4. The answer to a command is for those who asked before it was sent ([`reads`]).
+//! 4. The answer to a command is for those who asked before it was sent ([`gather`]).
 //!
 //! Everything runs on the runtime that the backend was connected on.
 
+mod again;
 mod failed;
+mod gather;
 mod keeper;
 mod one;
 mod reads;
@@ -28,5 +30,6 @@ mod set;
 pub(crate) use self::{
     failed::Failed,
     one::{Deadlines, Lane},
-    set::{Keeping, LaneSet, Reading},
+    reads::{Answer, Reading, read, reading},
+    set::{Keeping, LaneSet, Part},
 };

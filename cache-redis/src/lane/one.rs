@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use redis::{Cmd, RedisError, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, mpsc},
     task::AbortHandle,
@@ -20,7 +20,8 @@ use tokio::{
 
 use super::{
     Failed,
-    reads::{self, Read},
+    gather::{self, Read},
+    reads::Answer,
 };
 use crate::{connect::Pooled, error::Fault};
 
@@ -48,7 +49,7 @@ pub(crate) struct Lane {
 
 impl Lane {
     pub(super) fn new(slot: usize, pooled: Pooled) -> (Arc<Self>, mpsc::Receiver<Read>) {
-        let (reads, waiting) = mpsc::channel(reads::LONGEST_QUEUE);
+        let (reads, waiting) = mpsc::channel(gather::LONGEST_QUEUE);
         let lane = Self {
             slot,
             connection: pooled.connection(),
@@ -77,9 +78,9 @@ impl Lane {
     /// Whether reads are to be gathered.
     pub(super) fn is_busy(&self) -> bool {
         let in_flight = self.in_flight();
-        in_flight >= reads::BUSY
-            && (in_flight >= reads::BUSY_WITH_LARGE
-                || self.value_bytes.load(Ordering::Relaxed) < reads::LARGE)
+        in_flight >= gather::BUSY
+            && (in_flight >= gather::BUSY_WITH_LARGE
+                || self.value_bytes.load(Ordering::Relaxed) < gather::LARGE)
     }
 
     /// Counts one who waits, until the answer is dropped.
@@ -90,7 +91,7 @@ impl Lane {
 
     /// Takes note that another read waits for its batch.
     pub(super) fn note_queued(&self) {
-        if self.reads.max_capacity() - self.reads.capacity() >= reads::BATCH {
+        if self.reads.max_capacity() - self.reads.capacity() >= gather::BATCH {
             self.crowded.notify_one();
         }
     }
@@ -98,13 +99,15 @@ impl Lane {
     /// How many keys a batch is to have, so that its reply stays small.
     pub(super) fn batch(&self) -> usize {
         let bytes = self.value_bytes.load(Ordering::Relaxed).max(1);
-        (reads::REPLY_BYTES / bytes).clamp(1, reads::BATCH)
+        (gather::REPLY_BYTES / bytes).clamp(1, gather::BATCH)
     }
 
     /// Takes note of the values of a batch.
-    pub(super) fn note_values(&self, values: &[Option<Bytes>]) {
-        let bytes: usize = values.iter().flatten().map(Bytes::len).sum();
-        let found = values.iter().flatten().count();
+    pub(super) fn note_values(&self, answers: &[Answer]) {
+        let lengths = answers.iter().flatten().flatten().map(Bytes::len);
+        let (bytes, found) = lengths.fold((0_usize, 0_usize), |(bytes, found), length| {
+            (bytes.saturating_add(length), found + 1)
+        });
         if let Some(now) = bytes.checked_div(found) {
             let before = self.value_bytes.load(Ordering::Relaxed);
             let smoothed = (before / 4).saturating_mul(3).saturating_add(now / 4);
@@ -124,8 +127,25 @@ impl Lane {
     pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, Failed> {
         let mut connection = self.connection.clone();
         match timeout_at(deadline, connection.send_packed_command(command)).await {
-            Ok(Ok(Value::ServerError(error))) => Err(Failed::from(RedisError::from(error))),
-            Ok(Ok(value)) => Ok(value),
+            Ok(answer) => answer.map_err(Failed::from).and_then(answered),
+            Err(_elapsed) => Err(Failed::from(Fault::TimedOut)),
+        }
+    }
+
+    /// Sends commands together, with nothing of others between them, and waits for all answers.
+    pub(super) async fn send_all(
+        &self,
+        commands: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Result<Value, Failed>>, Failed> {
+        let mut connection = self.connection.clone();
+        let count = commands.len();
+        let sent = connection.send_packed_commands(commands, 0, count);
+        match timeout_at(deadline, sent).await {
+            Ok(Ok(answers)) if answers.len() == count => {
+                Ok(answers.into_iter().map(answered).collect())
+            }
+            Ok(Ok(_)) => Err(Failed::from(Fault::Unexpected)),
             Ok(Err(error)) => Err(Failed::from(error)),
             Err(_elapsed) => Err(Failed::from(Fault::TimedOut)),
         }
@@ -166,6 +186,14 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.retire();
+    }
+}
+
+/// The driver hands the server's errors on as values.
+fn answered(value: Value) -> Result<Value, Failed> {
+    match value {
+        Value::ServerError(error) => Err(Failed::from(RedisError::from(error))),
+        value => Ok(value),
     }
 }
 

@@ -1,130 +1,136 @@
-//! Reads of one lane, gathered into `MGET`s when it is busy.
+//! Reads: of one key, alone or with what others ask for at the same time, and of many.
 //!
-//! A lone caller's `GET` goes out at once. From 8 in flight on, reads wait in a queue while four
-//! batches are on their way, and the next batch takes all that wait, up to 64. A full batch does not
-//! wait for those on their way. Measured against
-//! plain `GET`s on one connection, gathering gains a little with 16 callers and half as much again
-//! with 256, but costs fewer than 8 callers the way through the queue: hence both ways. Of values
-//! of a kilobyte and more, reads are gathered from 32 on: 16 callers lost a fifth by it.
-//!
-//! A batch is made of who waits when it is sent. Who comes later is in the next one, so nobody is
-//! answered by a command that was sent before they asked.
+//! A server that stands alone is asked for many keys by an `MGET`. A part of a cluster answers that
+//! for keys of one slot only; it gets as many `GET`s in one go, each with an answer of its own, which
+//! may be that the key has moved.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cache_core::Key;
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use redis::{Cmd, Value};
+use futures_util::future::join_all;
+use redis::{Cmd, Pipeline, Value};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc::error::TrySendError, oneshot},
     time::Instant,
 };
 
-use super::{Failed, one::Lane, set::Shared};
-#[cfg(feature = "testing")]
-use crate::Mutant;
+use super::{
+    Failed, LaneSet,
+    gather::Read,
+    one::{InFlight, Lane},
+    set::Shared,
+};
 use crate::error::Fault;
 
-/// From how many commands in flight on reads are gathered: of small values, and of those of a
-/// kilobyte and more, whose bytes cost more than their commands do.
-pub(super) const BUSY: usize = 8;
-pub(super) const BUSY_WITH_LARGE: usize = 32;
-pub(super) const LARGE: usize = 1024;
+/// How many keys go together, of those that one caller asks for.
+const KEYS_AT_ONCE: usize = 512;
 
-/// How many reads may wait for their batch; further ones are turned away.
-pub(super) const LONGEST_QUEUE: usize = 65_536;
+/// The answer to a read: a payload, or that there is none.
+pub(crate) type Answer = Result<Option<Bytes>, Failed>;
 
-/// How many keys a batch has at most, and about how many bytes its reply: a large one is not seen
-/// before it is complete, and looks like silence until then.
-pub(super) const BATCH: usize = 64;
-pub(super) const REPLY_BYTES: usize = 1 << 20;
-
-/// How many batches are on their way, whether they are full or not, and how many if they are: the
-/// farther the server, the more it takes to keep the connection busy.
-const BATCHES: usize = 4;
-const FULL_BATCHES: usize = 64;
-
-/// A read that waits for its batch.
-#[derive(Debug)]
-pub(crate) struct Read {
-    pub(super) key: Key,
-    pub(super) asked: Instant,
-    pub(super) reply: oneshot::Sender<Result<Option<Bytes>, Failed>>,
+/// A read that has begun.
+pub(crate) enum Reading {
+    /// It is to be sent on this lane.
+    Alone(Arc<Lane>),
+    /// It goes with others.
+    Gathered(Gathered),
 }
 
-/// Sends what waits for `lane`, batch by batch, until the lane is retired.
-pub(super) async fn gather(set: Arc<Shared>, lane: Arc<Lane>, mut waiting: mpsc::Receiver<Read>) {
-    let mut flying = FuturesUnordered::new();
-    let mut batch = Vec::with_capacity(BATCH);
-    loop {
-        let may_fly = flying.len() < BATCHES
-            || (flying.len() < FULL_BATCHES && waiting.len() >= lane.batch());
-        tokio::select! {
-            biased;
-            Some(()) = flying.next(), if !flying.is_empty() => {}
-            taken = waiting.recv_many(&mut batch, lane.batch()), if may_fly => {
-                if taken == 0 {
-                    return;
-                }
-                let next = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                flying.push(fly(&set, &lane, next));
-            }
-            // A full batch waits: it may fly although others do.
-            () = lane.crowded.notified(), if !may_fly && flying.len() < FULL_BATCHES => {}
+/// A read that goes with others.
+pub(crate) struct Gathered {
+    answer: oneshot::Receiver<Answer>,
+    in_flight: InFlight,
+}
+
+impl Gathered {
+    /// Its answer. Its batch keeps the deadline; if that is gone, so is the lane.
+    pub(crate) async fn answer(self) -> Answer {
+        let answer = self.answer.await;
+        drop(self.in_flight);
+        answer.unwrap_or_else(|_gone| Err(Fault::Broken.into()))
+    }
+}
+
+impl LaneSet {
+    /// Begins to read one key: alone, or with others if the lane is busy.
+    pub(crate) fn begin_read(&self, key: &Key) -> Result<Reading, Failed> {
+        let lane = self.lane()?;
+        if !lane.is_busy() {
+            return Ok(Reading::Alone(lane));
         }
-    }
-}
-
-/// Sends one batch and hands out its answers.
-async fn fly(set: &Shared, lane: &Arc<Lane>, mut batch: Vec<Read>) {
-    let now = Instant::now();
-    let deadline = set.deadlines.read;
-    batch.retain(|read| !read.reply.is_closed());
-    // Who has waited for most of their time is turned away: the answer might come too late for them,
-    // and waiting for it would cut the others short.
-    let is_late = |read: &mut Read| now.saturating_duration_since(read.asked) > deadline * 3 / 4;
-    for read in batch.extract_if(.., is_late) {
-        read.reply.send(Err(Fault::Crowded.into())).ok();
-    }
-    let Some(oldest) = batch.iter().map(|read| read.asked).min() else {
-        return;
-    };
-    let values = if set.is_open() {
-        // What queued up before a node hung does not wait for it one batch after the other.
-        Err(Fault::Away.into())
-    } else {
+        let in_flight = lane.enter();
         #[cfg(feature = "testing")]
-        if set.rules.without(Mutant::SharedReads) {
-            batch.iter().for_each(|read| set.on_the_way.sent(&read.key));
+        if let Some(answer) = self.shared.on_the_way.join(key) {
+            return Ok(Reading::Gathered(Gathered { answer, in_flight }));
         }
-        let keys = batch.iter().map(|read| &read.key);
-        read_many(set, lane, keys, oldest + deadline).await
-    };
-    match values {
-        Ok(values) => {
-            lane.note_values(&values);
-            for (read, value) in batch.into_iter().zip(values) {
-                #[cfg(feature = "testing")]
-                set.on_the_way.answered(&read.key, value.as_ref());
-                read.reply.send(Ok(value)).ok();
-            }
-        }
-        Err(failed) => {
-            for read in batch {
-                read.reply.send(Err(failed.clone())).ok();
-            }
-        }
+        let (reply, answer) = oneshot::channel();
+        let (key, asked) = (key.clone(), Instant::now());
+        let read = Read { key, asked, reply };
+        lane.reads.try_send(read).map_err(|refused| match refused {
+            TrySendError::Full(_) => Fault::Crowded,
+            TrySendError::Closed(_) => Fault::Broken,
+        })?;
+        lane.note_queued();
+        Ok(Reading::Gathered(Gathered { answer, in_flight }))
+    }
+
+    /// Reads one key by a command of its own.
+    pub(crate) async fn read_alone(&self, lane: &Arc<Lane>, key: &Key) -> Answer {
+        let deadline = Instant::now() + self.deadlines().read;
+        let answer = self.call(lane, &reading(key), deadline).await;
+        let answer = read(answer);
+        lane.note_values(std::slice::from_ref(&answer));
+        answer
+    }
+
+    /// Reads many keys, some hundred at once: an answer for each.
+    pub(crate) async fn read_many(&self, keys: &[Key]) -> Vec<Answer> {
+        let lane = match self.lane() {
+            Ok(lane) => lane,
+            Err(failed) => return vec![Err(failed); keys.len()],
+        };
+        let deadline = Instant::now() + self.deadlines().read;
+        let parts = keys.chunks(KEYS_AT_ONCE).map(async |part| {
+            let read = read_many(&self.shared, &lane, part.iter(), deadline).await;
+            read.unwrap_or_else(|failed| vec![Err(failed); part.len()])
+        });
+        join_all(parts).await.concat()
     }
 }
 
-/// Reads `keys` by one command.
+/// The command that reads one key.
+pub(crate) fn reading(key: &Key) -> Cmd {
+    let mut command = Cmd::with_capacity(2, 3 + key.as_bytes().len());
+    command.arg("GET").arg(key.as_bytes());
+    command
+}
+
+/// What it answered.
+pub(crate) fn read(answer: Result<Value, Failed>) -> Answer {
+    match answer {
+        Ok(value) => payload(value),
+        // As in an `MGET`: it is no entry.
+        Err(failed) if failed.fault == Fault::WrongType => Ok(None),
+        Err(failed) => Err(failed),
+    }
+}
+
+/// Reads `keys` together.
 pub(super) async fn read_many(
     set: &Shared,
     lane: &Arc<Lane>,
     keys: impl ExactSizeIterator<Item = &Key>,
     deadline: Instant,
-) -> Result<Vec<Option<Bytes>>, Failed> {
+) -> Result<Vec<Answer>, Failed> {
+    if set.is_part() {
+        let mut commands = Pipeline::with_capacity(keys.len());
+        for key in keys {
+            commands.add_command(reading(key));
+        }
+        let answers = set.call_all(lane, &commands, deadline).await?;
+        return Ok(answers.into_iter().map(read).collect());
+    }
     let asked = keys.len();
     let mut command = Cmd::new();
     command.arg("MGET");
@@ -132,13 +138,14 @@ pub(super) async fn read_many(
         command.arg(key.as_bytes());
     }
     match set.call(lane, &command, deadline).await? {
-        Value::Array(values) if values.len() == asked => values.into_iter().map(payload).collect(),
+        Value::Array(values) if values.len() == asked => {
+            Ok(values.into_iter().map(payload).collect())
+        }
         _ => Err(Fault::Unexpected.into()),
     }
 }
 
-/// What a `GET` or a part of an `MGET` answered.
-pub(super) fn payload(value: Value) -> Result<Option<Bytes>, Failed> {
+fn payload(value: Value) -> Answer {
     match value {
         Value::Nil => Ok(None),
         Value::BulkString(bytes) => Ok(Some(Bytes::from(bytes))),

@@ -2,43 +2,38 @@
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use arc_swap::ArcSwapOption;
-use bytes::Bytes;
-use cache_core::{BreakerState, Event, Key, Recorder};
-use futures_util::future::join_all;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use cache_core::{BreakerState, Key};
 use parking_lot::Mutex;
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc::error::TrySendError, oneshot},
+    sync::{Notify, watch},
     task::AbortHandle,
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 use tracing::{info, warn};
 
 use super::{
     Failed, keeper,
-    one::{Deadlines, InFlight, Lane},
-    reads::{self, Read},
+    one::{Deadlines, Lane},
 };
 use crate::{
     breaker::{Breaker, Change, Failure},
     checkup::Checkup,
+    cluster::{Address, Slots},
     connect::{ConnectError, Connector, Pooled},
     error::Fault,
+    health::Voice,
     journal::Journal,
     mutant::Rules,
 };
-
-/// How many keys one command of a `get_many` reads.
-const KEYS_AT_ONCE: usize = 512;
 
 /// When a command was sent, until when its answer is waited for, and how many had been answered.
 #[derive(Clone, Copy, Debug)]
@@ -48,41 +43,37 @@ struct Asked {
     answers: u64,
 }
 
-/// A read that has begun.
-pub(crate) enum Reading {
-    /// It is to be sent on this lane.
-    Alone(Arc<Lane>),
-    /// It goes with others.
-    Gathered(Gathered),
-}
-
-/// A read that goes with others.
-pub(crate) struct Gathered {
-    answer: oneshot::Receiver<Result<Option<Bytes>, Failed>>,
-    in_flight: InFlight,
-}
-
-impl Gathered {
-    /// Its answer. Its batch keeps the deadline; if that is gone, so is the lane.
-    pub(crate) async fn answer(self) -> Result<Option<Bytes>, Failed> {
-        let answer = self.answer.await;
-        drop(self.in_flight);
-        answer.unwrap_or_else(|_gone| Err(Fault::Broken.into()))
-    }
-}
-
 /// How a node is kept.
-#[derive(Debug)]
 pub(crate) struct Keeping {
     pub(crate) deadlines: Deadlines,
     pub(crate) lanes: usize,
-    pub(crate) recorder: Option<Arc<dyn Recorder>>,
+    pub(crate) voice: Voice,
+    pub(crate) journal: Arc<Mutex<Journal>>,
+    /// What it is to a cluster, if it is part of one.
+    pub(crate) part: Option<Part>,
     pub(crate) rules: Rules,
+}
+
+/// What a node that is part of a cluster knows of that.
+pub(crate) struct Part {
+    /// Where the node is, as its cluster says.
+    pub(crate) address: Address,
+    /// Who owns what at the moment.
+    pub(crate) slots: Arc<ArcSwap<Slots>>,
+    /// Told when the node is in trouble: the cluster may have another in its place.
+    pub(crate) trouble: Arc<Notify>,
+}
+
+impl Part {
+    /// Whether a key is this node's.
+    pub(super) fn owns(&self, key: &Key) -> bool {
+        self.slots.load().is_owner(&self.address, key.as_bytes())
+    }
 }
 
 /// A node. When this is dropped its tasks end and its lanes close.
 pub(crate) struct LaneSet {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -93,7 +84,8 @@ pub(crate) struct Shared {
     pub(super) vacated: Box<[Notify]>,
     pub(super) deadlines: Deadlines,
     pub(super) connector: Connector,
-    pub(super) journal: Mutex<Journal>,
+    pub(super) journal: Arc<Mutex<Journal>>,
+    pub(super) part: Option<Part>,
     pub(super) checkup: ArcSwapOption<Checkup>,
     /// How many commands were answered, by any lane.
     answers: AtomicU64,
@@ -105,59 +97,66 @@ pub(crate) struct Shared {
     /// Told when the breaker opens.
     pub(super) opened: Notify,
     pub(super) runtime: Handle,
-    recorder: Option<Arc<dyn Recorder>>,
-    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "all rules hold"))]
+    pub(super) voice: Voice,
+    /// Whether the first attempt to connect is over.
+    tried: watch::Sender<bool>,
     pub(super) rules: Rules,
     #[cfg(feature = "testing")]
     pub(super) on_the_way: crate::mutant::OnTheWay,
 }
 
 impl LaneSet {
-    /// Starts the tasks that connect to a node, on the current runtime.
+    /// Connects to a node, and starts the tasks that keep the connections, on the current runtime.
     ///
     /// # Errors
     ///
-    /// If it waits for the first connection, why that could not be made.
-    pub(crate) async fn start(
+    /// Why the first connection could not be made.
+    pub(crate) async fn connect(
         connector: Connector,
         keeping: Keeping,
-        waits: bool,
     ) -> Result<Self, ConnectError> {
-        let Keeping {
-            deadlines,
-            lanes,
-            recorder,
-            rules,
-        } = keeping;
-        let shared = Arc::new(Shared {
-            lanes: (0..lanes).map(|_| ArcSwapOption::empty()).collect(),
-            vacated: (0..lanes).map(|_| Notify::new()).collect(),
-            deadlines,
-            connector,
-            journal: Mutex::default(),
-            checkup: ArcSwapOption::empty(),
-            answers: AtomicU64::new(0),
-            breaker: Mutex::new(Breaker::new(Instant::now())),
-            is_open: AtomicBool::new(false),
-            is_closed: AtomicBool::new(false),
-            opened: Notify::new(),
-            runtime: Handle::current(),
-            recorder,
-            rules,
-            #[cfg(feature = "testing")]
-            on_the_way: crate::mutant::OnTheWay::default(),
-        });
-        if waits {
-            keeper::open(&shared, 0).await?;
-        }
-        let mut tasks: Vec<AbortHandle> = (0..lanes)
+        let shared = Shared::new(connector, keeping);
+        keeper::open(&shared, 0).await?;
+        Ok(Self::keep(shared))
+    }
+
+    /// Starts the tasks that connect to a node, on the current runtime.
+    pub(crate) fn start(connector: Connector, keeping: Keeping) -> Self {
+        Self::keep(Shared::new(connector, keeping))
+    }
+
+    fn keep(shared: Arc<Shared>) -> Self {
+        let places = 0..shared.lanes.len();
+        let mut tasks: Vec<AbortHandle> = places
             .map(|slot| tokio::spawn(keeper::keep(Arc::clone(&shared), slot)).abort_handle())
             .collect();
         tasks.push(tokio::spawn(keeper::probe(Arc::clone(&shared))).abort_handle());
-        Ok(Self { shared, tasks })
+        Self { shared, tasks }
     }
 
-    #[cfg(feature = "testing")]
+    /// A lane to send on. The first attempt to connect is waited for, until `deadline` at most, and no
+    /// other.
+    pub(crate) async fn lane_by(&self, deadline: Instant) -> Result<Arc<Lane>, Failed> {
+        if let Ok(lane) = self.lane() {
+            return Ok(lane);
+        }
+        let mut tried = self.shared.tried.subscribe();
+        timeout_at(deadline, tried.wait_for(|tried| *tried))
+            .await
+            .ok();
+        self.lane()
+    }
+
+    /// What it knows of the cluster that it is part of, if it is.
+    pub(crate) fn part(&self) -> Option<&Part> {
+        self.shared.part.as_ref()
+    }
+
+    /// Whether it answers, for all that is known: it has a lane, and its breaker is closed.
+    pub(crate) fn is_well(&self) -> bool {
+        self.shared.lane().is_ok()
+    }
+
     pub(crate) fn rules(&self) -> Rules {
         self.shared.rules
     }
@@ -206,68 +205,49 @@ impl LaneSet {
         self.shared.call(lane, command, deadline).await
     }
 
-    /// Begins to read one key: alone, or with others if the lane is busy.
-    pub(crate) fn begin_read(&self, key: &Key) -> Result<Reading, Failed> {
-        let lane = self.shared.lane()?;
-        if !lane.is_busy() {
-            return Ok(Reading::Alone(lane));
-        }
-        let in_flight = lane.enter();
-        #[cfg(feature = "testing")]
-        if let Some(answer) = self.shared.on_the_way.join(key) {
-            return Ok(Reading::Gathered(Gathered { answer, in_flight }));
-        }
-        let (reply, answer) = oneshot::channel();
-        let (key, asked) = (key.clone(), Instant::now());
-        let read = Read { key, asked, reply };
-        lane.reads.try_send(read).map_err(|refused| match refused {
-            TrySendError::Full(_) => Fault::Crowded,
-            TrySendError::Closed(_) => Fault::Broken,
-        })?;
-        lane.note_queued();
-        Ok(Reading::Gathered(Gathered { answer, in_flight }))
-    }
-
-    /// Reads one key by a command of its own.
-    pub(crate) async fn read_alone(
+    /// Sends `commands` on `lane` together, and waits for all their answers.
+    pub(crate) async fn call_all(
         &self,
         lane: &Arc<Lane>,
-        key: &Key,
-    ) -> Result<Option<Bytes>, Failed> {
-        let mut command = Cmd::with_capacity(2, 3 + key.as_bytes().len());
-        command.arg("GET").arg(key.as_bytes());
-        let deadline = Instant::now() + self.shared.deadlines.read;
-        match self.shared.call(lane, &command, deadline).await {
-            Ok(value) => {
-                let payload = reads::payload(value)?;
-                lane.note_values(std::slice::from_ref(&payload));
-                Ok(payload)
-            }
-            // As in an `MGET`: it is no entry.
-            Err(failed) if failed.fault == Fault::WrongType => Ok(None),
-            Err(failed) => Err(failed),
-        }
-    }
-
-    /// Reads many keys, some hundred at once: an answer for each.
-    pub(crate) async fn read_many(&self, keys: &[Key]) -> Vec<Result<Option<Bytes>, Failed>> {
-        let lane = match self.shared.lane() {
-            Ok(lane) => lane,
-            Err(failed) => return vec![Err(failed); keys.len()],
-        };
-        let deadline = Instant::now() + self.shared.deadlines.read;
-        let parts = keys.chunks(KEYS_AT_ONCE).map(async |part| {
-            let read = reads::read_many(&self.shared, &lane, part.iter(), deadline).await;
-            match read {
-                Ok(values) => values.into_iter().map(Ok).collect(),
-                Err(failed) => vec![Err(failed); part.len()],
-            }
-        });
-        join_all(parts).await.concat()
+        commands: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Result<Value, Failed>>, Failed> {
+        self.shared.call_all(lane, commands, deadline).await
     }
 }
 
 impl Shared {
+    fn new(connector: Connector, keeping: Keeping) -> Arc<Self> {
+        let Keeping {
+            deadlines,
+            lanes,
+            voice,
+            journal,
+            part,
+            rules,
+        } = keeping;
+        Arc::new(Self {
+            lanes: (0..lanes).map(|_| ArcSwapOption::empty()).collect(),
+            vacated: (0..lanes).map(|_| Notify::new()).collect(),
+            deadlines,
+            connector,
+            journal,
+            part,
+            checkup: ArcSwapOption::empty(),
+            answers: AtomicU64::new(0),
+            breaker: Mutex::new(Breaker::new(Instant::now())),
+            is_open: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            opened: Notify::new(),
+            runtime: Handle::current(),
+            voice,
+            tried: watch::Sender::new(false),
+            rules,
+            #[cfg(feature = "testing")]
+            on_the_way: crate::mutant::OnTheWay::default(),
+        })
+    }
+
     /// Whether callers are turned away.
     pub(super) fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Relaxed)
@@ -296,18 +276,50 @@ impl Shared {
         deadline: Instant,
     ) -> Result<Value, Failed> {
         let in_flight = lane.enter();
-        let asked = Asked {
+        let asked = self.asked(deadline);
+        let reply = lane.send(command, deadline).await;
+        drop(in_flight);
+        self.note(lane, reply.as_ref().err(), asked);
+        reply
+    }
+
+    /// As [`call`](Self::call), for commands that go together.
+    pub(super) async fn call_all(
+        &self,
+        lane: &Arc<Lane>,
+        commands: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Result<Value, Failed>>, Failed> {
+        let in_flight = lane.enter();
+        let asked = self.asked(deadline);
+        let replies = lane.send_all(commands, deadline).await;
+        drop(in_flight);
+        let failed = match &replies {
+            // One that says something about the node counts for all.
+            Ok(replies) => replies
+                .iter()
+                .filter_map(|reply| reply.as_ref().err())
+                .find(|failed| failed.fault.failure().is_some()),
+            Err(failed) => Some(failed),
+        };
+        self.note(lane, failed, asked);
+        replies
+    }
+
+    fn asked(&self, deadline: Instant) -> Asked {
+        Asked {
             at: Instant::now(),
             deadline,
             answers: self.answers.load(Ordering::Relaxed),
-        };
-        let reply = lane.send(command, deadline).await;
-        drop(in_flight);
-        match &reply {
-            Ok(_) => self.answered(lane),
-            Err(failed) => self.failed(lane, failed.fault, asked),
         }
-        reply
+    }
+
+    /// Takes note of how a command ended.
+    fn note(&self, lane: &Arc<Lane>, failed: Option<&Failed>, asked: Asked) {
+        match failed {
+            None => self.answered(lane),
+            Some(failed) => self.failed(lane, failed.fault, asked),
+        }
     }
 
     fn answered(&self, lane: &Lane) {
@@ -367,12 +379,15 @@ impl Shared {
         if change == Change::Opened {
             self.opened.notify_one();
         }
-        self.tell(Event::Breaker(match change {
+        self.voice.breaker(match change {
             Change::Opened => BreakerState::Open,
             Change::Probing => BreakerState::HalfOpen,
             Change::Closed => BreakerState::Closed,
-        }));
+        });
         drop(breaker);
+        if change == Change::Opened {
+            self.trouble();
+        }
         if is_open && !was_open {
             warn!("redis does not answer: callers are turned away until it does");
         } else if was_open && !is_open {
@@ -381,11 +396,21 @@ impl Shared {
         Some(change)
     }
 
-    /// Tells the recorder, whose panics harm nobody here.
-    pub(super) fn tell(&self, event: Event) {
-        if let Some(recorder) = &self.recorder {
-            drop(catch_unwind(AssertUnwindSafe(|| recorder.record(event))));
+    /// Tells the cluster that this node is in trouble.
+    pub(super) fn trouble(&self) {
+        if let Some(part) = &self.part {
+            part.trouble.notify_one();
         }
+    }
+
+    /// Whether it is part of a cluster.
+    pub(super) fn is_part(&self) -> bool {
+        self.part.is_some()
+    }
+
+    /// Takes note that an attempt to connect is over.
+    pub(super) fn tried(&self) {
+        self.tried.send_replace(true);
     }
 
     /// All lanes that are in place.
@@ -430,6 +455,7 @@ impl Shared {
             lane.retire();
             // All of them: whatever broke one lane may have broken the others.
             self.vacated.iter().for_each(Notify::notify_one);
+            self.trouble();
         }
     }
 }

@@ -18,10 +18,7 @@ mod murmur3;
 mod placement;
 mod surprises;
 
-pub(crate) use self::{
-    placement::{NoNodes, Ring},
-    surprises::surprises,
-};
+pub(crate) use self::{placement::Ring, surprises::surprises};
 
 #[cfg(test)]
 mod movement;

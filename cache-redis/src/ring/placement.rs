@@ -1,6 +1,6 @@
 //! The points of a ring, and the owner of a key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::murmur3::hash64;
 
@@ -53,6 +53,12 @@ impl Ring {
             },
             sole,
         })
+    }
+
+    /// The entries that own keys.
+    pub(crate) fn entries(&self) -> BTreeSet<usize> {
+        let points = self.points.iter().map(|point| point.entry);
+        points.chain(self.sole).collect()
     }
 
     /// The index of the entry that owns `key`.

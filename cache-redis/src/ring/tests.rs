@@ -6,7 +6,11 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{murmur3::hash64, placement::points, *};
+use super::{
+    murmur3::hash64,
+    placement::{NoNodes, points},
+    *,
+};
 
 const VECTORS: &str = include_str!("../../tests/vectors/gozero-ring.json");
 
