@@ -2,10 +2,12 @@
 //!
 //! A codec is chosen per cache. [`Json`] is bare JSON, so that other programs read it. Any other
 //! codec begins its payload with a format byte of its own and rejects trailing bytes, so that one
-//! codec never misreads another: what it cannot read is loaded again, not guessed at.
+//! codec never misreads another: what it cannot read is loaded again, not guessed at. [`GoJson`] is
+//! JSON as Go writes and reads it, which puts up with more.
 
 #[cfg(feature = "actor")]
 mod count;
+mod go_json;
 mod in_process;
 mod json;
 
@@ -22,7 +24,7 @@ pub use self::bincode::Bincode;
 pub(crate) use self::count::encoded_len;
 #[cfg(feature = "postcard")]
 pub use self::postcard::Postcard;
-pub use self::{in_process::InProcess, json::Json};
+pub use self::{go_json::GoJson, in_process::InProcess, json::Json};
 
 use crate::BoxError;
 
@@ -33,8 +35,8 @@ use crate::BoxError;
 /// - `decode` gives back what `encode` was given.
 /// - A payload is never empty and never the single byte `*`, which marks a negative entry where
 ///   entries are bytes. (A cache does not store such a payload.)
-/// - A payload of another codec, or one with trailing bytes, is an error: begin yours with a
-///   byte that no other uses. Taken: `0x01`, `0x02`, and everything JSON can begin with.
+/// - A payload of another codec, or one with trailing bytes, is an error ([`GoJson`] alone takes
+///   the latter, as Go does): begin yours with a byte that no other uses. Taken: `0x01`, `0x02`, and everything JSON can begin with.
 pub trait Codec<V>: Send + Sync + 'static {
     /// Whether values can become bytes at all; `false` only for [`InProcess`].
     const ENCODES: bool;

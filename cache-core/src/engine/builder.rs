@@ -161,6 +161,9 @@ impl EngineBuilder {
     ///   `cache:user:id:name:` do, or a cache of rows and one of primary keys: it is logged as a
     ///   warning. Two caches of different types under one key take each other's entries for
     ///   unreadable, remove them and load again.
+    ///
+    /// Besides, choose per cache the codec [`GoJson`](crate::codec::GoJson), the key prefix, and
+    /// a jitter of 0.05.
     pub fn compat(mut self) -> Self {
         self.config.compat = true;
         self
