@@ -95,3 +95,7 @@ pub use self::{
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/go-zero.md")]
+struct SideBySideWithGoZero;
