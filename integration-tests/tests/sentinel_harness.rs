@@ -141,7 +141,7 @@ async fn a_sentinel_that_is_down_is_no_hindrance_and_comes_back() {
         old.kill().await;
         let new = sentinels.until_failed_over(old).await;
 
-        down.start_again().await;
+        sentinels.start_again(0).await;
         let same = sentinels.until_failed_over(old).await;
         assert_eq!(same.port(), new.port());
         assert_eq!(named(&sentinels, "").await, [&*address(new); 3]);
@@ -153,7 +153,7 @@ async fn one_sentinel_alone_decides() {
     for builder in SentinelsBuilder::each_way().await {
         let sentinels = builder
             .sentinels(1)
-            .down_after(Duration::from_millis(200))
+            .down_after(Duration::from_millis(700))
             .start()
             .await;
         assert!(!sentinels.seeds().contains(','));

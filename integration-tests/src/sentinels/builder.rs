@@ -18,7 +18,7 @@ use crate::{
 /// | setting | default |
 /// |---|---|
 /// | [`sentinels`](Self::sentinels) | 3 |
-/// | [`down_after`](Self::down_after) | half a second |
+/// | [`down_after`](Self::down_after) | one second |
 /// | [`password`](Self::password), [`sentinel_password`](Self::sentinel_password) | none |
 ///
 /// `REDIS_URL` is passed over: they are always the test's own.
@@ -36,7 +36,7 @@ impl Default for SentinelsBuilder {
         Self {
             server: Builder::default().owned(),
             sentinel_password: None,
-            down_after: Duration::from_millis(500),
+            down_after: Duration::from_secs(1),
             sentinels: 3,
         }
     }
@@ -72,7 +72,9 @@ impl SentinelsBuilder {
     }
 
     /// Lets a sentinel take a server for down after this time without an answer
-    /// (`down-after-milliseconds`), at least a millisecond. Default: half a second.
+    /// (`down-after-milliseconds`), at least a millisecond. Half a second is the least with which
+    /// they do not depose a new primary before they have spoken to it. A failover takes about a
+    /// second more. Default: one second.
     pub fn down_after(mut self, time: Duration) -> Self {
         self.down_after = time;
         self
@@ -187,10 +189,7 @@ impl SentinelsBuilder {
         }
         started.sort_by_key(|(number, _)| *number);
         let started = started.into_iter().map(|(_, sentinel)| sentinel).collect();
-        let sentinels = Sentinels::new([primary, replica], started, holder);
-        sentinels.hurry().await;
-        sentinels.try_until_well().await?;
-        Ok(sentinels)
+        Sentinels::new([primary, replica], started, holder).await
     }
 
     fn check(&self) -> Result<(), Error> {

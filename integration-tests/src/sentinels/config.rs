@@ -101,7 +101,7 @@ mod tests {
                 "sentinel sentinel-pass secret",
                 "sentinel myid bb",
                 "sentinel monitor main 127.0.0.1 1 2",
-                "sentinel down-after-milliseconds main 500",
+                "sentinel down-after-milliseconds main 1000",
                 "sentinel failover-timeout main 3000",
                 "sentinel auth-pass main sesame",
                 "sentinel known-replica main 127.0.0.1 2",

@@ -20,8 +20,11 @@ const FAILOVER: Duration = Duration::from_secs(30);
 const WELL: Duration = Duration::from_secs(30);
 
 /// The pace of the sentinels: how often they ask for news, in milliseconds. At their usual one, a
-/// server that comes back follows the new primary only after half a minute.
-const PACE: [&str; 6] = [
+/// server that comes back follows the new primary only after half a minute, and the first word to
+/// a new primary comes so late that a short `down-after-milliseconds` is over by then.
+const PACE: [&str; 8] = [
+    "PING-PERIOD",
+    "250",
     "INFO-PERIOD",
     "500",
     "PUBLISH-PERIOD",
@@ -34,8 +37,7 @@ const PACE: [&str; 6] = [
 /// this is dropped.
 ///
 /// Each of them is a [`Server`] that the test may kill, pause and start again. A server that comes
-/// back follows nobody until a sentinel tells it to, some seconds later; a sentinel that comes back
-/// knows what it knew, but takes more time for everything, as sentinels do outside of tests.
+/// back follows nobody until a sentinel tells it to, some seconds later.
 ///
 /// In containers all share one network, so that the port of a server that was killed lets clients in
 /// and closes at once, instead of refusing them.
@@ -66,16 +68,22 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    pub(crate) fn new(
+    /// Takes what was started, and waits until it is well.
+    pub(crate) async fn new(
         servers: [Server; 2],
         sentinels: Vec<Server>,
         holder: Option<Server>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Error> {
+        for sentinel in &sentinels {
+            hurry(sentinel).await;
+        }
+        let all = Self {
             servers,
             sentinels,
             _holder: holder,
-        }
+        };
+        all.try_until_well().await?;
+        Ok(all)
     }
 
     /// Returns a builder with the defaults.
@@ -132,17 +140,27 @@ impl Sentinels {
     }
 
     /// Returns the sentinels. Their [`Server::url`] holds the password, if there is one.
+    ///
+    /// Start one again by [`Sentinels::start_again`]: after [`Server::start_again`] it works at its
+    /// usual pace, which is slower.
     #[must_use]
     pub fn sentinels(&self) -> &[Server] {
         &self.sentinels
     }
 
-    /// Makes the sentinels quicker than they are. Those that do not know how are left as they are.
-    pub(crate) async fn hurry(&self) {
-        let words = [["SENTINEL", "DEBUG"].as_slice(), &PACE].concat();
-        for sentinel in &self.sentinels {
-            sentinel.ask::<()>(&words).await.ok();
-        }
+    /// Starts the sentinel of this number after [`Server::kill`]. It knows what it knew.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none or it does not come up.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: a drop may leave the sentinel up or down, or slower than the others.
+    pub async fn start_again(&self, number: usize) {
+        let sentinel = &self.sentinels[number];
+        sentinel.start_again().await;
+        hurry(sentinel).await;
     }
 
     /// Waits until every running sentinel reaches the primary, a replica that is in sync and every
@@ -159,7 +177,7 @@ impl Sentinels {
         expect(self.try_until_well().await);
     }
 
-    pub(crate) async fn try_until_well(&self) -> Result<(), Error> {
+    async fn try_until_well(&self) -> Result<(), Error> {
         until_ok(WELL, async || {
             let mut named = Vec::new();
             let others = self.running().count().saturating_sub(1);
@@ -239,6 +257,12 @@ impl Sentinels {
     fn running(&self) -> impl Iterator<Item = &Server> {
         self.sentinels.iter().filter(|sentinel| sentinel.is_up())
     }
+}
+
+/// Sets the [`PACE`] of a sentinel. One that does not know how is left as it is.
+async fn hurry(sentinel: &Server) {
+    let words = [["SENTINEL", "DEBUG"].as_slice(), &PACE].concat();
+    sentinel.ask::<()>(&words).await.ok();
 }
 
 async fn report(sentinel: &Server) -> Result<Report, Error> {
