@@ -1,4 +1,5 @@
 //! A cluster does what a test tells it to, whichever way it runs.
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use std::{collections::HashMap, time::Duration};
 

@@ -1,4 +1,5 @@
 //! Sentinels and the servers that they watch do what a test tells them to, whichever way they run.
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use std::time::Duration;
 
