@@ -37,7 +37,7 @@ fn target(error: &RedisError) -> (String, String, u16) {
 fn host(way: Way) -> &'static str {
     match way {
         Way::Docker => "localhost",
-        _ => "127.0.0.1",
+        Way::Process | Way::Url | _ => "127.0.0.1",
     }
 }
 
@@ -222,11 +222,11 @@ async fn a_cluster_whose_nodes_were_all_killed_comes_back_without_data() {
         }
         cluster.until_well().await;
         assert_eq!(cluster.keys("*").await, [""; 0]);
-        for node in 0..3 {
-            let slot = 6_000 * u16::try_from(node).unwrap();
-            assert_eq!(cluster.primary_of_slot(slot).await, node);
+        // Who came back first may have taken the place of who came last.
+        for slot in [0, 6_000, 12_000] {
             let key = Cluster::key_in(slot, "");
-            write(&cluster, node, &key).await;
+            let primary = cluster.primary_of(&key).await;
+            write(&cluster, primary, &key).await;
         }
         assert_eq!(cluster.keys("*").await.len(), 3);
     }
