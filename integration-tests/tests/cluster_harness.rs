@@ -117,12 +117,12 @@ async fn a_slot_moves_with_its_keys_and_asks_on_the_way() {
         let cluster = builder.replicas(0).password("sesame").start().await;
         let slot = 42;
         let key = |number| format!("{}{number}", Cluster::key_in(slot, ""));
+        let mut pipe = redis::pipe();
         for number in 0..250 {
-            cluster
-                .node(0)
-                .cmd(&["SET", &key(number), &number.to_string()])
-                .await;
+            pipe.set(key(number), number).ignore();
         }
+        let mut client = cluster.node(0).client().await;
+        let () = pipe.query_async(&mut client).await.unwrap();
 
         cluster.begin_move(slot, 2).await;
         let error = ask::<()>(cluster.url_of(0), &["GET", &key(250)]).await;
