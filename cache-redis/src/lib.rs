@@ -1,8 +1,7 @@
 //! The Redis backend of the cache: one load per key and no stale fill, across processes.
 //!
 //! A service gives [`Redis`] to its engine in place of another backend; its caches stay as they
-//! are. It speaks to one primary of Redis 7 or newer, or Valkey: not to a cluster, and not through
-//! Sentinel.
+//! are. It speaks to one primary of Redis 7 or newer, or Valkey, at an address or behind sentinels.
 //!
 //! # Model
 //!
@@ -37,6 +36,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Sentinels
+//!
+//! With [`RedisBuilder::sentinel`], or `type: sentinel` in a [`NodeConfig`], the sentinels are asked
+//! for the primary whenever a connection is made: all at once, and what more than half of them
+//! answered is enough, of which the latest failover counts. A connection is made anew when it breaks,
+//! when its server says that it is a replica now, which it is asked once a second, and after three
+//! timeouts in a row; so a failover is followed without a restart. What was removed in the 30 s before
+//! is removed at the new primary once more, since that may not have heard of it.
+//!
+//! A primary that is cut off from the sentinels and not from this process is used for as long as it
+//! takes itself for one: `min-replicas-to-write 1` at the servers ends its writes.
+//!
 //! # Permissions
 //!
 //! A user of its own needs these commands, and the keys `~PREFIX*` for each cache's prefix and `~{*`
@@ -49,7 +60,8 @@
 //! For a database other than 0 it needs `+select`, for `wait_for_replicas` `+wait +unwatch`, and for
 //! `clear` `+flushdb`. Without `+eval +evalsha` it runs, loudly, without the fence. Without `+info` or
 //! `+config|get` it cannot tell whether the guarantee holds, and says so; then allow `+role`, by which
-//! a replica is known. Categories such as `+@write` allow more than it needs, `FLUSHALL` included.
+//! a replica is known. A user of the sentinels needs `+sentinel|get-master-addr-by-name
+//! +sentinel|master`. Categories such as `+@write` allow more than it needs, `FLUSHALL` included.
 //!
 //! # Features
 //!

@@ -272,3 +272,90 @@ impl fmt::Debug for SentinelManager {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(host: &str, epoch: u64) -> Named {
+        Named {
+            host: host.to_owned(),
+            port: 6379,
+            epoch,
+        }
+    }
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn refused(line: &str) -> RedisResult<Value> {
+        let reply = format!("-{line}\r\n");
+        redis::parse_redis_value(reply.as_bytes())?.extract_error()
+    }
+
+    fn address() -> RedisResult<Value> {
+        Ok(Value::Array(vec![text("10.0.0.1"), text("6379")]))
+    }
+
+    fn details(epoch: &str) -> RedisResult<Value> {
+        Ok(Value::Map(vec![(text("config-epoch"), text(epoch))]))
+    }
+
+    #[test]
+    fn the_primary_of_the_latest_failover_counts() {
+        for (heard, expected) in [
+            (vec![], None),
+            (vec![named("a", 0)], Some("a")),
+            (vec![named("old", 1), named("new", 2)], Some("new")),
+            (vec![named("new", 2), named("old", 1)], Some("new")),
+        ] {
+            let found = newest(heard).map(|named| named.host);
+            assert_eq!(found.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_sentinel_names_an_address_and_may_keep_the_failover_to_itself() {
+        for (details, epoch) in [
+            (details("7"), 7),
+            (details("many"), 0),
+            (Ok(Value::Nil), 0),
+            (refused("NOPERM this user"), 0),
+        ] {
+            let found = answer(vec![address(), details]).unwrap();
+            assert_eq!(found, named("10.0.0.1", epoch));
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_primary_says_what_is_wrong() {
+        for (first, shown) in [
+            (Ok(Value::Nil), "`master`"),
+            (refused("ERR unknown command 'SENTINEL'"), "26379"),
+            (refused("NOPERM this user"), "`sentinel_pass`"),
+            (Ok(text("10.0.0.1")), "cannot be used"),
+        ] {
+            let error = answer(vec![first, Ok(Value::Nil)]).unwrap_err();
+            assert!(error.to_string().contains(shown), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_answered_knows_more_than_who_did_not() {
+        let unknown = || ConnectError::setting("master", "unknown");
+        let login = || of_sentinel(ConnectError::Login("refused".into()));
+        let gone = || ConnectError::Unreachable("gone".into());
+        for (better, worse) in [
+            (unknown(), login()),
+            (login(), gone()),
+            (gone(), ConnectError::TimedOut),
+        ] {
+            let expected = better.to_string();
+            let first = more_telling(None, worse);
+            assert_eq!(more_telling(Some(first), better).to_string(), expected);
+        }
+        let first = more_telling(Some(unknown()), ConnectError::TimedOut);
+        assert_eq!(first.to_string(), unknown().to_string());
+    }
+}
