@@ -120,6 +120,10 @@ impl ConnectError {
 
     /// A server of a cluster does not say who owns its slots.
     pub(crate) fn no_slots(error: &RedisError) -> Self {
+        let detail = error.detail().unwrap_or_default();
+        if detail.contains("cluster support disabled") {
+            return Self::unusable(Unusable::NoCluster);
+        }
         match Self::of(error) {
             Self::Login(cause) => Self::Setting {
                 entry: None,

@@ -1,0 +1,201 @@
+//! A slot that moves to another primary while its keys are asked for, invalidated and put.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod clusters;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use cache_core::{Acquire, Backend, Census, Engine, Entry, Extend, Fill, Invalidation, Key, Ttl};
+use integration_tests::{Cluster, eventually};
+use tokio::task::JoinSet;
+
+use self::clusters::{Rows, connect, start};
+
+const SLOT: u16 = 7_000;
+const HOLD: Duration = Duration::from_secs(3);
+
+/// So many keys of one slot.
+fn keys(count: usize) -> Vec<String> {
+    let base = Cluster::key_in(SLOT, "row:");
+    (0..count)
+        .map(|number| format!("{base}:{number}"))
+        .collect()
+}
+
+fn key() -> Key {
+    Key::new(keys(1)[0].as_bytes())
+}
+
+fn entry(text: &str) -> Entry {
+    Entry::Encoded(text.as_bytes().to_vec().into())
+}
+
+fn ttl() -> Ttl {
+    let minute = Duration::from_secs(60);
+    Ttl::new(minute, minute).unwrap()
+}
+
+/// The server that has the slot, and another.
+async fn sides(cluster: &Cluster) -> (usize, usize) {
+    let from = cluster.primary_of_slot(SLOT).await;
+    (from, (from + 1) % 3)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_step_is_answered_while_its_slot_moves() {
+    let cluster = start().await;
+    let redis = connect(&cluster).await;
+    let (_, to) = sides(&cluster).await;
+    let key = key();
+
+    // Granted before, so its lease stays behind while the value is nowhere: the usual case.
+    let Acquire::Granted(before) = redis.acquire(&key, HOLD).await.unwrap() else {
+        unreachable!("nobody else is here");
+    };
+    cluster.begin_move(SLOT, to).await;
+    assert!(redis.get(&key).await.unwrap().is_none());
+    let many = redis.get_many(&[key.clone(), key.clone()]).await;
+    assert!(many.iter().all(|read| matches!(read, Ok(None))));
+    assert_eq!(
+        redis.extend(&key, before, HOLD).await.unwrap(),
+        Extend::Extended
+    );
+
+    // A lease that no server knows: the load runs, and is not stored.
+    let Acquire::Granted(torn) = redis.acquire(&key, HOLD).await.unwrap() else {
+        unreachable!("it is granted");
+    };
+    let filled = redis.fill(&key, torn, entry("torn"), ttl()).await.unwrap();
+    assert_eq!(filled, Fill::Superseded);
+    redis.release(&key, torn).await.unwrap();
+
+    // A fill under a lease that is real is refused as well, and gives that back.
+    let filled = redis.fill(&key, before, entry("before"), ttl()).await;
+    assert_eq!(filled.unwrap(), Fill::Superseded);
+    assert!(cluster.keys("*").await.is_empty(), "the lease is released");
+
+    assert!(redis.seize(&key, HOLD).await.is_err());
+    assert_eq!(redis.remove(&[key.clone()]).await.len(), 1);
+    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    assert!(cluster.keys("*").await.is_empty());
+
+    cluster.end_move(SLOT, to).await;
+    // What was removed lately is removed once more where it is now, which may end a lease.
+    eventually("a load is stored again", async || {
+        let Acquire::Granted(after) = redis.acquire(&key, HOLD).await.unwrap() else {
+            unreachable!("nobody else is here");
+        };
+        let filled = redis.fill(&key, after, entry("after"), ttl()).await;
+        (filled.unwrap() == Fill::Stored).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_is_read_and_removed_on_either_side_of_a_slot_that_moves() {
+    let cluster = start().await;
+    let redis = connect(&cluster).await;
+    let (_, to) = sides(&cluster).await;
+    let texts = keys(4);
+    let keys: Vec<Key> = texts.iter().map(|key| Key::new(key.as_bytes())).collect();
+    for key in &keys {
+        let Acquire::Granted(lease) = redis.acquire(key, HOLD).await.unwrap() else {
+            unreachable!("nobody else is here");
+        };
+        let filled = redis.fill(key, lease, entry("value"), ttl()).await;
+        assert_eq!(filled.unwrap(), Fill::Stored);
+    }
+    cluster.begin_move(SLOT, to).await;
+    // Not moved yet.
+    assert!(redis.remove(&keys[..1]).await[0].is_ok());
+    assert!(redis.get(&keys[0]).await.unwrap().is_none());
+    assert!(redis.get(&keys[1]).await.unwrap().is_some());
+    cluster.move_keys(SLOT).await;
+    let found = redis.get_many(&keys).await;
+    let found: Vec<bool> = found
+        .into_iter()
+        .map(|read| read.unwrap().is_some())
+        .collect();
+    assert_eq!(found, [false, true, true, true]);
+    assert!(matches!(
+        redis.acquire(&keys[1], HOLD).await,
+        Ok(Acquire::Hit(_))
+    ));
+    assert!(redis.remove(&keys[1..3]).await.iter().all(Result::is_ok));
+    assert_eq!(cluster.keys("*").await, texts[3..]);
+    cluster.end_move(SLOT, to).await;
+    assert!(redis.get(&keys[3]).await.unwrap().is_some());
+    assert!(redis.remove(&keys[3..]).await[0].is_ok());
+    assert!(cluster.keys("*").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_old_is_read_while_a_slot_moves_under_load() {
+    let cluster = start().await;
+    let redis = connect(&cluster).await;
+    // Two engines, each like a process of its own but for the numbers of their versions.
+    let other = connect(&cluster).await;
+    let engines = [redis, other].map(|redis| Engine::builder(redis).build().unwrap());
+    let rows = Rows::new(&engines[0], keys(8));
+    let there = rows.at(&engines[1]);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (reads, writes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+
+    let mut callers = JoinSet::new();
+    for caller in 0..16 {
+        let rows = [&rows, &there][caller % 2].clone();
+        let (is_over, reads) = (Arc::clone(&is_over), Arc::clone(&reads));
+        callers.spawn(async move {
+            while !is_over.load(Ordering::SeqCst) {
+                rows.read(fastrand::usize(..rows.len())).await.unwrap();
+                reads.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    for caller in 0..4 {
+        let rows = [&rows, &there][caller % 2].clone();
+        let (is_over, writes) = (Arc::clone(&is_over), Arc::clone(&writes));
+        callers.spawn(async move {
+            while !is_over.load(Ordering::SeqCst) {
+                let written = rows.write(fastrand::usize(..rows.len())).await;
+                assert_eq!(written, Invalidation::Done);
+                writes.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+    for _ in 0..6 {
+        let (_, to) = sides(&cluster).await;
+        cluster.begin_move(SLOT, to).await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        cluster.move_keys(SLOT).await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        // What came back to the source meanwhile cannot be: a slot that moves makes no keys there.
+        cluster.move_keys(SLOT).await;
+        cluster.end_move(SLOT, to).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    is_over.store(true, Ordering::SeqCst);
+    while let Some(ended) = callers.join_next().await {
+        ended.unwrap();
+    }
+    let (reads, writes) = (reads.load(Ordering::SeqCst), writes.load(Ordering::SeqCst));
+    assert!(reads > 200 && writes > 50, "{reads} reads, {writes} writes");
+    for engine in &engines {
+        eventually("nothing is left behind", async || {
+            (engine.census().await == Census::default()).then_some(())
+        })
+        .await;
+    }
+    eventually("no lease is left", async || {
+        cluster.keys("*~l*").await.is_empty().then_some(())
+    })
+    .await;
+}
