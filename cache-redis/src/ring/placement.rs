@@ -34,7 +34,7 @@ impl Ring {
     /// A weight from 1 to 100 is a number of points, one above 100 is 100, and one of zero or less
     /// is none. A host that comes again replaces its earlier entry. An entry that is alone owns
     /// everything. What of this is worth a word to the operator says
-    /// [`surprises`](super::surprises).
+    /// [`surprises`](super::surprises()).
     ///
     /// # Errors
     ///
