@@ -115,13 +115,6 @@ impl Plan {
                            any key; give one, or leave it out, which means 100";
             return Err(ConnectError::setting("weight", problem));
         }
-        for (place, plan) in plans.iter().enumerate() {
-            if plans[..place].iter().any(|before| before.host == plan.host) {
-                let problem = "an earlier entry has it too: leave that one out, which go-zero \
-                               does not look at either";
-                return Err(ConnectError::setting("host", problem).of_entry(place + 1));
-            }
-        }
         Ok(plans)
     }
 }

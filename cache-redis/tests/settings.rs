@@ -317,12 +317,6 @@ async fn what_is_wrong_with_one_of_several_entries_is_said_with_its_number() {
             "no cache nodes",
         ),
         (
-            r#"[{ "Host": "a" }, { "Host": "b" }, { "Host": "a", "Weight": 1 }]"#,
-            "host` of entry 3",
-            "leave that one out",
-        ),
-        (r#"[{}, {}]"#, "host` of entry 2", "leave that one out"),
-        (
             r#"[{ "Host": "a,b" }, { "Host": "c" }]"#,
             "host` of entry 1",
             "`type: cluster`",

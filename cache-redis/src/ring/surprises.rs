@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::placement::points;
 
 /// Something in the entries of a ring that its author may not have meant. Entries are told by
-/// their index and by their host, which is no secret.
+/// their place, the first being 1, and by their host, which is no secret.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, thiserror::Error)]
 pub(crate) enum Surprise {
     /// A host is named again.
     #[error(
-        "`{host}` is entry {earlier} and entry {later}, and only the later one is used: leave the \
-         other out"
+        "`{host}` is entry {} and entry {}, and only the later one is used: leave the \
+         other out",
+        .earlier + 1,
+        .later + 1
     )]
     Twice {
         host: String,
@@ -19,14 +21,14 @@ pub(crate) enum Surprise {
         later: usize,
     },
     /// The weight is zero or less.
-    #[error("`{host}`, entry {entry}, has weight {weight} and gets no keys: give it 1 to 100")]
+    #[error("`{host}`, entry {}, has weight {weight} and gets no keys: give it 1 to 100", .entry + 1)]
     NoKeys {
         host: String,
         entry: usize,
         weight: i64,
     },
     /// The weight is above 100.
-    #[error("`{host}`, entry {entry}, has weight {weight}, which counts as 100")]
+    #[error("`{host}`, entry {}, has weight {weight}, which counts as 100", .entry + 1)]
     Clamped {
         host: String,
         entry: usize,

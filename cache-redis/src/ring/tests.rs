@@ -296,10 +296,10 @@ fn what_is_surprising_is_said_once_and_with_its_remedy() {
             ("d:1", -7)
         ]),
         [
-            "`a:1` is entry 0 and entry 3, and only the later one is used: leave the other out",
-            "`b:1`, entry 1, has weight 0 and gets no keys: give it 1 to 100",
-            "`c:1`, entry 2, has weight 101, which counts as 100",
-            "`d:1`, entry 4, has weight -7 and gets no keys: give it 1 to 100",
+            "`a:1` is entry 1 and entry 4, and only the later one is used: leave the other out",
+            "`b:1`, entry 2, has weight 0 and gets no keys: give it 1 to 100",
+            "`c:1`, entry 3, has weight 101, which counts as 100",
+            "`d:1`, entry 5, has weight -7 and gets no keys: give it 1 to 100",
         ]
     );
     assert_eq!(

@@ -1,0 +1,347 @@
+//! Primaries of a cluster that are killed, hang, or are all gone at once.
+//!
+//! How long a cluster takes for a failover is its own affair; what is looked at is how soon after it
+//! the backend serves again, and that the other primaries' keys are served all the time.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod clusters;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use cache_core::{Acquire, Backend, Engine, Entry, Fill, Invalidation, Key, Ttl};
+use cache_redis::Redis;
+use integration_tests::{Cluster, eventually, within};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::{Instant, sleep},
+};
+
+use self::clusters::{
+    Rows, builder, connect, is_served, key_of, keys_of_all_slots, start, until_served,
+};
+
+/// The aim is a second after the failover; what is asserted is ten times as much.
+const COMEBACK: Duration = Duration::from_secs(10);
+
+/// Asks for a key again and again, and counts the answers and the errors.
+struct Watch {
+    is_over: Arc<AtomicBool>,
+    answers: Arc<AtomicUsize>,
+    errors: Arc<AtomicUsize>,
+    slowest: JoinHandle<Duration>,
+}
+
+impl Watch {
+    fn over(redis: &Redis, key: String) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (answers, errors) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let redis = redis.clone();
+        let slowest = tokio::spawn({
+            let (is_over, answers, errors) = (
+                Arc::clone(&is_over),
+                Arc::clone(&answers),
+                Arc::clone(&errors),
+            );
+            async move {
+                let mut slowest = Duration::ZERO;
+                while !is_over.load(Ordering::SeqCst) {
+                    let asked = Instant::now();
+                    let count = if is_served(&redis, &key).await {
+                        &answers
+                    } else {
+                        &errors
+                    };
+                    count.fetch_add(1, Ordering::SeqCst);
+                    slowest = slowest.max(asked.elapsed());
+                    sleep(Duration::from_millis(2)).await;
+                }
+                slowest
+            }
+        });
+        Self {
+            is_over,
+            answers,
+            errors,
+            slowest,
+        }
+    }
+
+    /// How many answers and errors there were.
+    async fn end(self) -> (usize, usize) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.slowest.await.unwrap();
+        let count = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        (count(&self.answers), count(&self.errors))
+    }
+}
+
+/// Readers and writers of rows, until they are told to end.
+struct Load {
+    is_over: Arc<AtomicBool>,
+    callers: JoinSet<()>,
+}
+
+impl Load {
+    fn new(rows: &Rows) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let mut callers = JoinSet::new();
+        for caller in 0..12 {
+            let (rows, is_over) = (rows.clone(), Arc::clone(&is_over));
+            callers.spawn(async move {
+                while !is_over.load(Ordering::SeqCst) {
+                    let row = fastrand::usize(..rows.len());
+                    if caller < 10 {
+                        // What its backend does not answer, a load does; some are turned away.
+                        rows.read(row).await.ok();
+                    } else {
+                        rows.write(row).await;
+                    }
+                    sleep(Duration::from_millis(1)).await;
+                }
+            });
+        }
+        Self { is_over, callers }
+    }
+
+    async fn end(mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        while let Some(ended) = self.callers.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
+/// Every row is cached again: it is read twice and loaded once.
+async fn until_all_are_cached(rows: &Rows) {
+    for row in 0..rows.len() {
+        within(COMEBACK, "a row is cached", async || {
+            rows.read(row).await.ok()?;
+            let loads = rows.loads(row);
+            rows.read(row).await.ok()?;
+            (rows.loads(row) == loads).then_some(())
+        })
+        .await;
+    }
+}
+
+enum Fault {
+    Killed,
+    Hangs,
+}
+
+async fn a_primary_is_lost(fault: Fault) {
+    let cluster = start().await;
+    let redis = connect(&cluster).await;
+    let engine = Engine::builder(redis.clone()).build().unwrap();
+    let rows = Rows::new(&engine, keys_of_all_slots());
+    let load = Load::new(&rows);
+    let victim = 1;
+    let lost = key_of(&cluster, victim).await;
+    let healthy = [key_of(&cluster, 0).await, key_of(&cluster, 2).await];
+    until_served(&redis, &lost).await;
+    let others: Vec<Watch> = healthy
+        .into_iter()
+        .map(|key| Watch::over(&redis, key))
+        .collect();
+
+    match fault {
+        Fault::Killed => cluster.kill(victim).await,
+        Fault::Hangs => cluster.pause(victim).await,
+    }
+    let began = Instant::now();
+    eventually("it is noticed", async || {
+        (!is_served(&redis, &lost).await).then_some(())
+    })
+    .await;
+    cluster.until_failed_over(victim).await;
+    let failed_over = Instant::now();
+    within(COMEBACK, "it is served by its replica", async || {
+        is_served(&redis, &lost).await.then_some(())
+    })
+    .await;
+    println!(
+        "failover {:?}, and served {:?} later",
+        failed_over - began,
+        failed_over.elapsed()
+    );
+    for other in others {
+        let (answers, errors) = other.end().await;
+        assert_eq!(errors, 0, "keys of a healthy primary were not served");
+        assert!(answers > 100, "{answers} answers");
+    }
+    until_all_are_cached(&rows).await;
+
+    // The old primary comes back, and is a replica.
+    match fault {
+        Fault::Killed => cluster.start_again(victim).await,
+        Fault::Hangs => cluster.resume(victim).await,
+    }
+    cluster.until_well().await;
+    load.end().await;
+    until_all_are_cached(&rows).await;
+    for row in 0..rows.len() {
+        eventually("an invalidation is confirmed", async || {
+            (rows.write(row).await == Invalidation::Done).then_some(())
+        })
+        .await;
+        rows.read(row).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_killed_is_replaced_and_nobody_else_notices() {
+    a_primary_is_lost(Fault::Killed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_hangs_is_replaced_and_nobody_else_notices() {
+    a_primary_is_lost(Fault::Hangs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_down_is_served_again() {
+    let cluster = start().await;
+    let redis = connect(&cluster).await;
+    let engine = Engine::builder(redis.clone()).build().unwrap();
+    let rows = Rows::new(&engine, keys_of_all_slots());
+    let load = Load::new(&rows);
+    let keys = [
+        key_of(&cluster, 0).await,
+        key_of(&cluster, 1).await,
+        key_of(&cluster, 2).await,
+    ];
+    for node in 0..6 {
+        cluster.kill(node).await;
+    }
+    for key in &keys {
+        eventually("it is noticed", async || {
+            (!is_served(&redis, key).await).then_some(())
+        })
+        .await;
+    }
+    // Callers are served by their loads.
+    assert!(rows.read(0).await.is_ok());
+    for node in 0..6 {
+        cluster.start_again(node).await;
+    }
+    cluster.until_well().await;
+    for key in &keys {
+        within(COMEBACK, "it is served", async || {
+            is_served(&redis, key).await.then_some(())
+        })
+        .await;
+    }
+    load.end().await;
+    until_all_are_cached(&rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_few_while_all_primaries_are_away() {
+    let cluster = Cluster::builder().behind_proxies().start().await;
+    let redis = connect(&cluster).await;
+    let engine = Engine::builder(redis.clone()).build().unwrap();
+    let rows = Rows::new(&engine, keys_of_all_slots());
+    let load = Load::new(&rows);
+    for node in 0..3 {
+        cluster.pause(node).await;
+    }
+    for proxy in (0..3).map(|node| cluster.proxy(node)) {
+        proxy.cut();
+    }
+    sleep(Duration::from_secs(1)).await;
+    let accepted = || {
+        (0..3)
+            .map(|node| cluster.proxy(node).accepted())
+            .sum::<u64>()
+    };
+    let before = accepted();
+    let began = Instant::now();
+    sleep(Duration::from_secs(3)).await;
+    let per_second =
+        f64::from(u32::try_from(accepted() - before).unwrap()) / began.elapsed().as_secs_f64();
+    println!("{per_second:.1} connections per second");
+    // Each node by its keeper, twice or three times a second, and by the search for the slots.
+    assert!(per_second < 30.0, "{per_second} connections per second");
+    for node in 0..3 {
+        cluster.resume(node).await;
+    }
+    for key in keys_of_all_slots() {
+        until_served(&redis, &key).await;
+    }
+    load.end().await;
+}
+
+fn entry(text: &str) -> Entry {
+    Entry::Encoded(text.as_bytes().to_vec().into())
+}
+
+async fn store(redis: &Redis, key: &Key, text: &str) {
+    let minute = Duration::from_secs(60);
+    let ttl = Ttl::new(minute, minute).unwrap();
+    let Acquire::Granted(lease) = redis.acquire(key, minute).await.unwrap() else {
+        unreachable!("nobody else is here");
+    };
+    let filled = redis.fill(key, lease, entry(text), ttl).await.unwrap();
+    assert_eq!(filled, Fill::Stored);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failover_brings_back_is_removed_before_anybody_reads_it() {
+    let cluster = start().await;
+    let redis = connect(&cluster).await;
+    let text = key_of(&cluster, 0).await;
+    let key = Key::new(text.as_bytes());
+    store(&redis, &key, "old").await;
+    let (primary, replica) = (cluster.node(0), cluster.replica_of(0).await);
+    let kept = async || {
+        let kept: u64 = cluster.node(replica).query(&["DBSIZE"]).await;
+        (kept == 1).then_some(())
+    };
+    eventually("the replica has the value and no lease", kept).await;
+
+    // The replica does not learn of the removal, and takes the primary's place.
+    cluster.pause(replica).await;
+    primary.cmd(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    assert!(redis.get(&key).await.unwrap().is_none());
+    cluster.kill(0).await;
+    cluster.resume(replica).await;
+    let first = within(Duration::from_secs(20), "it is served", async || {
+        redis.get(&key).await.ok()
+    })
+    .await;
+    assert!(first.is_none(), "a removed value came back");
+    assert_eq!(cluster.primary_of(&text).await, replica);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_that_is_asked_for_costs_no_error_that_lasts() {
+    let cluster = start().await;
+    let redis = builder(&cluster).connect().await.unwrap();
+    let text = key_of(&cluster, 2).await;
+    let key = Key::new(text.as_bytes());
+    store(&redis, &key, "value").await;
+    let watch = Watch::over(&redis, text.clone());
+    let new = cluster.fail_over(2).await;
+    within(
+        COMEBACK,
+        "the key is served by the new primary",
+        async || {
+            assert_eq!(cluster.primary_of(&text).await, new);
+            let removed = redis.remove(&[key.clone()]).await;
+            removed[0].is_ok().then_some(())
+        },
+    )
+    .await;
+    let (answers, errors) = watch.end().await;
+    assert!(answers > errors, "{answers} answers, {errors} errors");
+    let left: u64 = cluster.query(&text, &["EXISTS", &text]).await;
+    assert_eq!(left, 0);
+}
