@@ -1,7 +1,8 @@
 //! The Redis backend of the cache: one load per key and no stale fill, across processes.
 //!
 //! A service gives [`Redis`] to its engine in place of another backend; its caches stay as they
-//! are. It speaks to one primary of Redis 7 or newer, or Valkey, at an address or behind sentinels.
+//! are. It speaks to Redis 7 or newer, or Valkey: to one primary, at an address or behind sentinels; to
+//! a cluster; or to a ring of several of these. Which of them is a matter of configuration.
 //!
 //! # Model
 //!
@@ -12,7 +13,7 @@
 //!   is no such thing", and nothing else, so other programs can read it.
 //! - A removal is one `DEL` of both keys. It ends the lease, so a load that began before it cannot
 //!   store what it read, in whatever process it runs.
-//! - A few multiplexed connections carry all commands. A caller never waits for one: when there is
+//! - A few multiplexed connections to each primary carry all commands. A caller never waits for one: when there is
 //!   none, or the server stopped answering, calls fail at once and the engine's outage policy
 //!   decides.
 //! - What the guarantee rests on is looked at whenever a connection is opened: see
@@ -36,6 +37,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Clusters
+//!
+//! With [`RedisBuilder::cluster`], or `type: cluster`, some members are named, and the others are
+//! learnt of. Each primary has connections and a breaker of its own, so one that is down or hangs
+//! holds up nobody else's keys. Keys of one call are grouped by primary, and asked for in parallel.
+//!
+//! Redirections are followed within the deadline of the command. A slot that moves to another primary
+//! costs its keys this: while it moves, what misses is loaded and not stored, and a `put` removes the
+//! key and answers an error; hits and invalidations go on. After a failover the new primary is used as
+//! soon as the others know of it, and what was removed in the 30 s before is removed there once more
+//! before anybody reads. Replicas are never read.
+//!
+//! # Rings
+//!
+//! Several entries of a configuration are a ring, on which keys are placed as go-zero places them, by
+//! `host` and `weight`. Each entry is a server, a cluster, or a primary behind sentinels. An entry that is
+//! down takes nobody's place and nobody takes its: its keys are loaded from the database meanwhile.
+//!
+//! Programs with different entries, or in another order where two hosts share points, look for some
+//! keys in different places, and miss each other's removals there.
+//!
 //! # Sentinels
 //!
 //! With [`RedisBuilder::sentinel`], or `type: sentinel` in a [`NodeConfig`], the sentinels are asked
@@ -57,7 +79,8 @@
 //! +get +mget +set +del +pttl +pexpire +eval +evalsha +ping +info +config|get +client|setinfo
 //! ```
 //!
-//! For a database other than 0 it needs `+select`, for `wait_for_replicas` `+wait +unwatch`, and for
+//! In a cluster it needs `+cluster|slots +asking` too, and `+cluster|info`, by which an old answer is told
+//! from a new one. For a database other than 0 it needs `+select`, for `wait_for_replicas` `+wait +unwatch`, and for
 //! `clear` `+flushdb`. Without `+eval +evalsha` it runs, loudly, without the fence. Without `+info` or
 //! `+config|get` it cannot tell whether the guarantee holds, and says so; then allow `+role`, by which
 //! a replica is known. A user of the sentinels needs `+sentinel|get-master-addr-by-name
