@@ -116,7 +116,8 @@ async fn a_slot_moves_with_its_keys_and_asks_on_the_way() {
     for builder in ClusterBuilder::each_way().await {
         let cluster = builder.replicas(0).password("sesame").start().await;
         let slot = 42;
-        let key = |number| format!("{}{number}", Cluster::key_in(slot, ""));
+        let tag = Cluster::key_in(slot, "");
+        let key = |number| format!("{tag}{number}");
         let mut pipe = redis::pipe();
         for number in 0..250 {
             pipe.set(key(number), number).ignore();
