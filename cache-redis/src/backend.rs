@@ -33,7 +33,7 @@ use crate::{
 /// How many keys one `DEL` has at most; more are removed by several.
 const KEYS_AT_ONCE: usize = 10_000;
 
-/// A [`Backend`] over one node of Redis or Valkey.
+/// A [`Backend`] over Redis or Valkey: a node, a cluster, or a ring of several.
 ///
 /// Cheap to clone: clones share everything. Its connections and tasks live on the tokio runtime
 /// that it was connected on, which must outlive it; when the last clone is dropped they end.
@@ -115,18 +115,6 @@ impl Redis {
 
     fn topology(&self, key: &Key) -> Result<&Topology, Error> {
         Ok(&self.member(key)?.topology)
-    }
-
-    /// Sends a command without a key to every primary.
-    async fn everywhere(&self, words: &[&str]) -> Result<(), Error> {
-        in_a_runtime()?;
-        let members = self.inner.members.all();
-        let everywhere = members.map(async |member| {
-            let primaries = member.topology.primaries()?;
-            let answers = primaries.iter().map(|set| steps::plain(set, words));
-            join_all(answers).await.into_iter().collect()
-        });
-        join_all(everywhere).await.into_iter().collect()
     }
 }
 
@@ -308,12 +296,18 @@ impl Backend for Redis {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.everywhere(&["PING"]).await
+        in_a_runtime()?;
+        let members = self.inner.members.all();
+        let answers = members.map(|member| member.topology.ping());
+        join_all(answers).await.into_iter().collect()
     }
 
     /// Empties the whole database, of other programs' keys as well.
     async fn clear(&self) -> Result<(), Error> {
-        self.everywhere(&["FLUSHDB", "ASYNC"]).await
+        in_a_runtime()?;
+        let members = self.inner.members.all();
+        let cleared = members.map(|member| member.topology.clear());
+        join_all(cleared).await.into_iter().collect()
     }
 }
 

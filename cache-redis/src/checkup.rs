@@ -77,6 +77,9 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Checkup {
     pub(crate) runs_scripts: bool,
+    /// What tells this server from others, and from itself before a restart; unless the user may not
+    /// know.
+    server: Option<String>,
     /// Whether it is part of a cluster, unless the user may not know.
     is_part: Option<bool>,
     sign_of_life: Sign,
@@ -92,7 +95,7 @@ enum Sign {
 }
 
 /// A key like that of a lease.
-const PROBED: &str = "{checkup}~l";
+pub(crate) const PROBED: &str = "{checkup}~l";
 
 const NO_SCRIPTS: Finding = Finding {
     allows: Guarantee::Unfenced,
@@ -235,10 +238,16 @@ impl Checkup {
         let runs_scripts = may_run(&by_source) && may_run(&by_digest);
         Ok(Self {
             runs_scripts,
+            server: info.get("run_id").map(str::to_owned),
             is_part,
             sign_of_life,
             findings: findings(&info, &settings, runs_scripts),
         })
+    }
+
+    /// What tells the server from others.
+    pub(crate) fn server(&self) -> Option<String> {
+        self.server.clone()
     }
 
     /// Whether the server is what it is taken for: a part of a cluster, or not.

@@ -61,7 +61,7 @@ pub enum ConnectError {
     #[error("`host`: this server cannot be used")]
     Unusable(#[source] BoxError),
     /// One of several entries cannot be connected.
-    #[error("entry {entry}, `{host}`: {source}")]
+    #[error("entry {entry}, `{host}`, cannot be connected")]
     Entry {
         /// Its place in the configuration, the first being 1.
         entry: usize,
@@ -115,6 +115,21 @@ impl ConnectError {
                 host,
                 source: Box::new(error),
             },
+        }
+    }
+
+    /// The same, if it is about an address that a cluster announced.
+    pub(crate) fn of_announced(self) -> Self {
+        match self {
+            Self::Unreachable(_) | Self::TimedOut => Self::Setting {
+                entry: None,
+                setting: "host",
+                problem: "a server there answers, and the cluster's primaries cannot be reached where it \
+                          says they are: let them announce what can be reached from here, with \
+                          `cluster-announce-hostname` and `cluster-preferred-endpoint-type hostname`",
+                source: Some(self.into()),
+            },
+            error => error,
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 use cache_core::{BreakerState, Event, Guarantee, Recorder};
 use parking_lot::Mutex;
 
-use crate::checkup::weakness;
+use crate::checkup::{Finding, weakness};
 
 /// The state of all nodes, and who is told when it changes.
 pub(crate) struct Health {
@@ -98,18 +98,21 @@ impl Health {
     }
 }
 
-/// The worst of all.
+/// The worst of all. While some were not looked at, what the others are is not all there is to it.
 fn together(states: &HashMap<u64, State>) -> State {
-    states.values().fold(UNKNOWN, |all, one| State {
-        breaker: [all.breaker, one.breaker]
-            .into_iter()
+    let breakers = states.values().map(|state| state.breaker);
+    let seen = states.values().filter_map(|state| state.guarantee);
+    let is_unseen = states.values().any(|state| state.guarantee.is_none());
+    let weakest = seen.max_by_key(|guarantee| weakness(*guarantee));
+    State {
+        breaker: breakers
             .max_by_key(|breaker| severity(*breaker))
-            .unwrap_or(all.breaker),
-        guarantee: [all.guarantee, one.guarantee]
-            .into_iter()
-            .flatten()
-            .max_by_key(|guarantee| weakness(*guarantee)),
-    })
+            .unwrap_or(BreakerState::Closed),
+        guarantee: match weakest {
+            Some(Guarantee::Strict) if is_unseen => Some(Finding::UNSEEN.allows),
+            weakest => weakest,
+        },
+    }
 }
 
 fn severity(breaker: BreakerState) -> u8 {
@@ -121,6 +124,11 @@ fn severity(breaker: BreakerState) -> u8 {
 }
 
 impl Voice {
+    /// A number that no other node has.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     pub(crate) fn breaker(&self, breaker: BreakerState) {
         self.health.change(|states| {
             states.entry(self.id).or_insert(UNKNOWN).breaker = breaker;
@@ -202,12 +210,15 @@ mod tests {
         let health = Health::new(Some(Arc::new(told.clone())));
         let (one, two) = (health.voice(), health.voice());
         one.guarantee(Guarantee::Strict);
+        two.guarantee(Guarantee::Strict);
         two.guarantee(Guarantee::Unfenced);
         one.guarantee(Guarantee::StrictUntilFailover);
         drop(two);
         assert_eq!(
             told.new_since_last(),
             [
+                // The other is not seen yet.
+                Event::Guarantee(Guarantee::StrictUntilFailover),
                 Event::Guarantee(Guarantee::Strict),
                 Event::Guarantee(Guarantee::Unfenced),
                 Event::Guarantee(Guarantee::StrictUntilFailover),

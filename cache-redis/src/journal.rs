@@ -2,9 +2,13 @@
 //!
 //! A failover, or a server that comes back with old data, can bring a removed value back. After a
 //! lane was replaced, what this process removed in the last 30 seconds is removed once more: a
-//! removal too many costs a load, one too few an old value for the rest of its TTL.
+//! removal too many costs a load, one too few an old value for the rest of its TTL. The 30 seconds are
+//! those before the lane was lost: while there is none, nothing is forgotten.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use cache_core::Key;
 use tokio::time::Instant;
@@ -19,6 +23,9 @@ const LIMIT: usize = 1_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     removed: VecDeque<(Instant, Key)>,
+    /// Nodes without a lane, and since when: as long as there are any, what was removed lately when
+    /// they lost it is not forgotten.
+    holders: HashMap<u64, Instant>,
 }
 
 impl Journal {
@@ -40,7 +47,19 @@ impl Journal {
         self.removed.iter().map(|(_, key)| key.clone()).collect()
     }
 
+    /// Keeps for a node that has no lane what is in reach now, and all that follows.
+    pub(crate) fn hold(&mut self, node: u64, now: Instant) {
+        self.holders.entry(node).or_insert(now);
+    }
+
+    /// The node has a lane again, and what it was kept for was removed over that.
+    pub(crate) fn let_go(&mut self, node: u64) {
+        self.holders.remove(&node);
+    }
+
     fn forget(&mut self, now: Instant) {
+        let held = self.holders.values().min();
+        let now = held.copied().map_or(now, |held| held.min(now));
         while let Some((at, _)) = self.removed.front()
             && now.saturating_duration_since(*at) > REACH
         {
@@ -72,6 +91,25 @@ mod tests {
         assert_eq!(distinct(journal.recent(now + REACH)), keys(&["a"]));
         let later = now + REACH + Duration::from_millis(1);
         assert_eq!(distinct(journal.recent(later)), keys(&[]));
+    }
+
+    #[test]
+    fn it_forgets_nothing_while_a_node_has_no_lane() {
+        let now = Instant::now();
+        let mut journal = Journal::default();
+        journal.note(&keys(&["long ago"]), now);
+        let lost = now + REACH + Duration::from_millis(1);
+        journal.note(&keys(&["before"]), lost - REACH);
+        journal.hold(1, lost);
+        journal.hold(1, lost + REACH);
+        journal.hold(2, lost + REACH);
+        journal.note(&keys(&["during"]), lost + REACH);
+        let hour = lost + Duration::from_secs(3600);
+        assert_eq!(distinct(journal.recent(hour)), keys(&["before", "during"]));
+        journal.let_go(1);
+        assert_eq!(distinct(journal.recent(hour)), keys(&["during"]));
+        journal.let_go(2);
+        assert_eq!(distinct(journal.recent(hour)), keys(&[]));
     }
 
     #[test]

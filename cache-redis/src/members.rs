@@ -157,7 +157,8 @@ impl Member {
             lanes,
             replicas,
             waits,
-            ..
+            weight: _,
+            host,
         } = plan;
         let exclusive = replicas.map_or(0, |_| replicas::CONNECTIONS);
         let source = match source {
@@ -181,6 +182,7 @@ impl Member {
         };
         let connector = Connector::new(source, deadlines, lanes, exclusive)?;
         let keeping = Keeping {
+            name: host,
             deadlines,
             lanes,
             voice: health.voice(),

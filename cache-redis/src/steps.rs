@@ -136,6 +136,10 @@ impl<'a> Way<'a> {
     /// Sends a command, and waits for its answer until `deadline` at most.
     pub(crate) async fn call(&mut self, command: &Cmd, deadline: Instant) -> Result<Value, Failed> {
         let Self { topology, key, hop } = self;
+        if hop.is_asking() {
+            // Where the last command was asked for is where that one was to go, and no other.
+            *hop = topology.hop(key, deadline).await?;
+        }
         topology.call(hop, key, command, deadline).await
     }
 }
@@ -274,8 +278,8 @@ pub(crate) async fn seize(
     tokens: &Tokens,
 ) -> Result<Lease, Error> {
     let deadline = Instant::now() + topology.deadlines().write;
-    let mut asked = Asked::new(Way::new(topology, key, deadline).await?, tokens);
     topology.note_removal(std::slice::from_ref(key));
+    let mut asked = Asked::new(Way::new(topology, key, deadline).await?, tokens);
     let answer = asked.ask(&scripts::SEIZE, hold, deadline).await;
     match answer {
         Err(failed) if failed.fault == Fault::Torn => {
@@ -414,8 +418,8 @@ async fn give_back_on(way: &mut Way<'_>, lease: Lease) -> Result<(), Failed> {
 
 /// Removes `keys`, atomically.
 pub(crate) async fn remove(set: &LaneSet, keys: &[Key], deadline: Instant) -> Result<(), Error> {
-    let lane = set.lane()?;
     set.note_removal(keys);
+    let lane = set.lane()?;
     set.call(&lane, &removal(keys, set.rules()), deadline)
         .await?;
     Ok(())

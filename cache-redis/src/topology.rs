@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cache_core::{Error, Key};
+use futures_util::future::join_all;
 use redis::{Cmd, Value};
 use tokio::{runtime::Handle, time::Instant};
 
@@ -102,9 +103,43 @@ impl Topology {
     /// Reads many keys: an answer for each.
     pub(crate) async fn read_many(&self, keys: &[Key]) -> Vec<Answer> {
         match self {
-            Self::Node(set) => set.read_many(keys).await,
+            Self::Node(set) => {
+                let deadline = Instant::now() + set.deadlines().read;
+                set.read_many(keys, deadline).await
+            }
             Self::Cluster(cluster) => cluster.read_many(keys).await,
         }
+    }
+
+    /// Empties all of it: what is stored, and what is leased.
+    ///
+    /// Twice in a cluster, since a key that moves meanwhile may be behind the first time.
+    pub(crate) async fn clear(&self) -> Result<(), Error> {
+        let rounds = match self {
+            Self::Node(_) => 1,
+            Self::Cluster(_) => 2,
+        };
+        for _ in 0..rounds {
+            let servers = match self {
+                Self::Node(_) => self.primaries()?,
+                Self::Cluster(cluster) => cluster.servers()?,
+            };
+            let cleared = servers
+                .iter()
+                .map(|set| steps::plain(set, &["FLUSHDB", "ASYNC"]));
+            join_all(cleared)
+                .await
+                .into_iter()
+                .collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+
+    /// Whether every primary answers.
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        let primaries = self.primaries()?;
+        let answers = primaries.iter().map(|set| steps::plain(set, &["PING"]));
+        join_all(answers).await.into_iter().collect()
     }
 
     /// Removes many keys, those of one node or slot atomically: an answer for each.

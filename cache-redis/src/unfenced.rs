@@ -76,8 +76,8 @@ pub(crate) async fn seize(
     tokens: &Tokens,
 ) -> Result<Lease, Error> {
     let deadline = Instant::now() + topology.deadlines().write;
-    let mut asked = Asked::new(Way::new(topology, key, deadline).await?, tokens);
     topology.note_removal(std::slice::from_ref(key));
+    let mut asked = Asked::new(Way::new(topology, key, deadline).await?, tokens);
     let mut take = cmd("SET");
     take.arg(lease_key(key.as_bytes()))
         .arg(token::text(asked.lease));

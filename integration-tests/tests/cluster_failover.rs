@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod clusters;
+mod support;
 
 use std::{
     sync::{
@@ -15,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use cache_core::{Acquire, Backend, Engine, Entry, Fill, Invalidation, Key, Ttl};
+use cache_core::{
+    Acquire, Backend, BreakerState, Engine, Entry, Event, Fill, Invalidation, Key, Ttl,
+};
 use cache_redis::Redis;
 use integration_tests::{Cluster, eventually, within};
 use tokio::{
@@ -23,8 +26,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use self::clusters::{
-    Rows, builder, connect, is_served, key_of, keys_of_all_slots, start, until_served,
+use self::{
+    clusters::{Rows, builder, connect, is_served, key_of, keys_of_all_slots, start, until_served},
+    support::Events,
 };
 
 /// The aim is a second after the failover; what is asserted is ten times as much.
@@ -160,6 +164,16 @@ async fn a_primary_is_lost(fault: Fault) {
         (!is_served(&redis, &lost).await).then_some(())
     })
     .await;
+    // Whoever asks now is not kept waiting for the deadline of a read.
+    let asked = Instant::now();
+    for _ in 0..40 {
+        is_served(&redis, &lost).await;
+    }
+    assert!(
+        asked.elapsed() < Duration::from_secs(4),
+        "40 reads took {:?}",
+        asked.elapsed()
+    );
     cluster.until_failed_over(victim).await;
     let failed_over = Instant::now();
     within(COMEBACK, "it is served by its replica", async || {
@@ -319,6 +333,70 @@ async fn what_a_failover_brings_back_is_removed_before_anybody_reads_it() {
     .await;
     assert!(first.is_none(), "a removed value came back");
     assert_eq!(cluster.primary_of(&text).await, replica);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_takeover_brings_back_is_removed_before_anybody_is_sent_there() {
+    let cluster = start().await;
+    let redis = connect(&cluster).await;
+    let text = key_of(&cluster, 0).await;
+    let key = Key::new(text.as_bytes());
+    store(&redis, &key, "old").await;
+    let (primary, replica) = (cluster.node(0), cluster.replica_of(0).await);
+    eventually("the replica has the value and no lease", async || {
+        let kept: u64 = cluster.node(replica).query(&["DBSIZE"]).await;
+        (kept == 1).then_some(())
+    })
+    .await;
+    // The replica does not learn of the removal, and takes over from a primary that lives.
+    let denied = ["ACL", "SETUSER", "default", "-psync", "-sync", "-replconf"];
+    primary.cmd(&denied).await;
+    primary.cmd(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    cluster
+        .node(replica)
+        .cmd(&["CLUSTER", "FAILOVER", "TAKEOVER"])
+        .await;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        if let Ok(found) = redis.get(&key).await {
+            assert!(found.is_none(), "a removed value came back");
+        }
+    }
+    assert_eq!(cluster.primary_of(&text).await, replica);
+    until_served(&redis, &text).await;
+    let left: u64 = cluster.node(replica).query(&["EXISTS", &text]).await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_down_as_a_whole_is_left_alone_until_it_is_back() {
+    let cluster = Cluster::builder().prefer_process().replicas(0);
+    let cluster = cluster.full_coverage().start().await;
+    let events = Events::default();
+    let redis = builder(&cluster).recorder(events.clone());
+    let redis = redis.connect().await.unwrap();
+    let key = key_of(&cluster, 0).await;
+    until_served(&redis, &key).await;
+    cluster.kill(1).await;
+    eventually("the others stop as well", async || {
+        (!is_served(&redis, &key).await).then_some(())
+    })
+    .await;
+    let watch = Watch::over(&redis, key.clone());
+    sleep(Duration::from_secs(1)).await;
+    let before = events.all().len();
+    sleep(Duration::from_secs(3)).await;
+    let meanwhile = events.all().split_off(before);
+    assert!(
+        !meanwhile.contains(&Event::Breaker(BreakerState::Closed)),
+        "{meanwhile:?}"
+    );
+    assert!(meanwhile.len() < 60, "{} events", meanwhile.len());
+    cluster.start_again(1).await;
+    cluster.until_well().await;
+    until_served(&redis, &key).await;
+    watch.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

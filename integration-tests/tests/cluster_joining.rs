@@ -90,6 +90,23 @@ async fn a_server_that_takes_its_first_slot_is_followed_to_within_the_deadline()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clear_reaches_a_server_that_is_taking_its_first_slot() {
+    let cluster = small().await;
+    hand_over(&cluster, 2, 0).await;
+    let redis = connect(&cluster).await;
+    let slot = 6_000;
+    let key = Key::new(Cluster::key_in(slot, "row:").as_bytes());
+    store(&redis, &key).await;
+    cluster.begin_move(slot, 2).await;
+    cluster.move_keys(slot).await;
+    assert!(redis.get(&key).await.unwrap().is_some());
+    redis.clear().await.unwrap();
+    assert!(redis.get(&key).await.unwrap().is_none());
+    let left: u64 = cluster.node(2).query(&["DBSIZE"]).await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_heard_of_by_a_redirection_is_followed_to_within_the_deadline() {
     let cluster = small().await;
     hand_over(&cluster, 2, 0).await;

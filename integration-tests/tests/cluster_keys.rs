@@ -143,6 +143,24 @@ async fn one_seed_that_answers_is_enough_and_none_is_needed_to_begin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_dropped_leaves_no_connection() {
+    let cluster = Cluster::builder().prefer_process().replicas(0);
+    let cluster = cluster.user("app on >secret ~* &* +@all").start().await;
+    let login = builder(&cluster).user("app").pass("secret");
+    let redis = login.connect().await.unwrap();
+    redis.ping().await.unwrap();
+    assert_eq!(cluster.connections("app").await, [1, 1, 1], "one lane each");
+    let clone = redis.clone();
+    drop(redis);
+    clone.ping().await.unwrap();
+    drop(clone);
+    eventually("all are closed", async || {
+        (cluster.connections("app").await == [0, 0, 0]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replicas_make_it_strict_until_failover_and_full_coverage_is_found() {
     let cluster = Cluster::builder()
         .prefer_process()

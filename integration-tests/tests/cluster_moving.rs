@@ -16,7 +16,7 @@ use cache_core::{Acquire, Backend, Census, Engine, Entry, Extend, Fill, Invalida
 use integration_tests::{Cluster, eventually};
 use tokio::task::JoinSet;
 
-use self::clusters::{Rows, connect, start};
+use self::clusters::{Rows, builder, connect, start};
 
 const SLOT: u16 = 7_000;
 const HOLD: Duration = Duration::from_secs(3);
@@ -134,6 +134,54 @@ async fn a_value_is_read_and_removed_on_either_side_of_a_slot_that_moves() {
     assert!(redis.get(&keys[3]).await.unwrap().is_some());
     assert!(redis.remove(&keys[3..]).await[0].is_ok());
     assert!(cluster.keys("*").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_a_value_is_written_and_removed_where_it_is() {
+    let cluster = Cluster::builder().prefer_process().replicas(0);
+    let user = "app on >secret ~* &* +@all -eval -evalsha";
+    let cluster = cluster.user(user).start().await;
+    let login = builder(&cluster).user("app").pass("secret");
+    let redis = login.connect().await.unwrap();
+    let (_, to) = sides(&cluster).await;
+    let key = key();
+    let store = async |text: &str| {
+        let lease = redis.seize(&key, HOLD).await.unwrap();
+        let filled = redis.fill(&key, lease, entry(text), ttl()).await;
+        assert_eq!(filled.unwrap(), Fill::Stored);
+    };
+    store("before").await;
+    cluster.begin_move(SLOT, to).await;
+    // The value is at the source, and the lease of a new one can only be at the target.
+    store("after").await;
+    let found = redis.get(&key).await.unwrap();
+    let Some(Entry::Encoded(found)) = found else {
+        unreachable!("it is stored");
+    };
+    assert_eq!(found, "after");
+    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    assert!(redis.get(&key).await.unwrap().is_none());
+    assert!(cluster.keys("*").await.is_empty(), "neither here nor there");
+    cluster.end_move(SLOT, to).await;
+    assert!(redis.get(&key).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clear_reaches_both_sides_of_a_slot_that_moves() {
+    let cluster = start().await;
+    let redis = connect(&cluster).await;
+    let (_, to) = sides(&cluster).await;
+    for text in keys(20) {
+        let key = Key::new(text.as_bytes());
+        let lease = redis.seize(&key, HOLD).await.unwrap();
+        let filled = redis.fill(&key, lease, entry("old"), ttl()).await;
+        assert_eq!(filled.unwrap(), Fill::Stored);
+    }
+    cluster.begin_move(SLOT, to).await;
+    cluster.move_keys(SLOT).await;
+    redis.clear().await.unwrap();
+    assert!(cluster.keys("*").await.is_empty());
+    cluster.end_move(SLOT, to).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

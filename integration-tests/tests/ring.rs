@@ -162,7 +162,7 @@ async fn a_lease_is_where_its_value_is() {
                     let there: u64 = server.query(&["EXISTS", &lease_key(id)]).await;
                     leases.extend((there == 1).then_some(place));
                 }
-                (leases.len() == 1).then_some(leases[0])
+                leases.first().copied().filter(|_| leases.len() == 1)
             })
             .await
         };

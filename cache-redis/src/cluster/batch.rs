@@ -25,11 +25,10 @@ impl Cluster {
     pub(crate) async fn read_many(&self, keys: &[Key]) -> Vec<Answer> {
         let inner = &self.inner;
         let deadline = Instant::now() + inner.servers.deadlines.read;
-        let owned = self.table().by_owner(keys);
+        let owned = inner.by_owner(keys);
         let reads = owned.into_iter().map(async |(node, places)| {
             let mine: Vec<Key> = places.iter().map(|place| keys[*place].clone()).collect();
-            node.lane_by(deadline).await.ok();
-            let answers = node.read_many(&mine).await;
+            let answers = node.read_many(&mine, deadline).await;
             let followed = mine.iter().zip(answers);
             let followed = followed.map(|(key, answer)| follow(inner, key, answer, deadline));
             places.into_iter().zip(join_all(followed).await)
@@ -54,7 +53,8 @@ impl Cluster {
         replicas: Replicas,
     ) -> Vec<Result<(), Error>> {
         self.note_removal(keys);
-        let owned = self.table().by_owner(keys);
+        let deadline = Instant::now() + self.deadlines().write + replicas.patience;
+        let owned = self.inner.by_owner(keys);
         let removals = owned.into_iter().map(async |(node, places)| {
             let mine: Vec<Key> = places.iter().map(|place| keys[*place].clone()).collect();
             let removed = replicas::remove(&node, by_slot(&mine), replicas).await;
@@ -62,7 +62,6 @@ impl Cluster {
                 && (is_to_be_followed(failed) || failed.fault == Fault::Torn)
             {
                 // Done where the keys are now, but not acknowledged: to be done once more.
-                let deadline = Instant::now() + self.deadlines().write;
                 remove(&self.inner, &mine, deadline).await;
             }
             let removed = removed.map_err(Error::from);
@@ -90,6 +89,18 @@ impl Cluster {
     }
 }
 
+impl Inner {
+    /// The places of `keys`, by the node that owns them; the slots of some may be nobody's.
+    fn by_owner(&self, keys: &[Key]) -> Vec<(Arc<LaneSet>, Vec<usize>)> {
+        let owned = self.table.load().by_owner(keys);
+        let found: usize = owned.iter().map(|(_, places)| places.len()).sum();
+        if found < keys.len() {
+            self.shared.trouble.notify_one();
+        }
+        owned
+    }
+}
+
 /// Reads a key once more, on its own, if its server has not got it.
 async fn follow(cluster: &Inner, key: &Key, answer: Answer, deadline: Instant) -> Answer {
     match answer {
@@ -111,7 +122,7 @@ pub(super) async fn remove(
     keys: &[Key],
     deadline: Instant,
 ) -> Vec<Result<(), Failed>> {
-    let owned = cluster.table.load().by_owner(keys);
+    let owned = cluster.by_owner(keys);
     let removals = owned.into_iter().map(async |(node, places)| {
         let mine: Vec<Key> = places.iter().map(|place| keys[*place].clone()).collect();
         let removed = remove_of(cluster, &node, &mine, deadline).await;
@@ -171,13 +182,17 @@ async fn follow_removal(
         (Some(key), Err(failed)) if is_to_be_followed(&failed) => {
             let command = removal(keys, cluster.servers.rules);
             let mut hop = cluster.hop(key, deadline).await?;
-            cluster.call(&mut hop, key, &command, deadline).await
+            let call = cluster.call(&mut hop, key, &command, deadline);
+            // Rare, and its future is large.
+            Box::pin(call).await
         }
         (_, answer) => answer,
     };
     match answer {
         Err(failed) if failed.fault == Fault::Torn => {
-            let apart = keys.iter().map(|key| cluster.remove_apart(key, deadline));
+            let apart = keys
+                .iter()
+                .map(|key| Box::pin(cluster.remove_apart(key, deadline)));
             join_all(apart).await.into_iter().collect()
         }
         answer => answer.map(drop),

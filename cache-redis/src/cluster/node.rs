@@ -103,7 +103,20 @@ impl Cluster {
     /// What the last look at each primary found.
     pub(crate) fn checkups(&self) -> Vec<Option<Arc<Checkup>>> {
         let table = self.inner.table.load();
+        if table.nodes().is_empty() {
+            return vec![None];
+        }
         table.nodes().iter().map(|node| node.checkup()).collect()
+    }
+
+    /// Every server that may have keys: the primaries, and those that answer of the ones that are only
+    /// taking slots over.
+    pub(crate) fn servers(&self) -> Result<Vec<Arc<LaneSet>>, Failed> {
+        let mut servers = self.primaries()?;
+        let strangers = self.inner.strangers.lock();
+        let strangers = strangers.values().map(|(node, _)| node);
+        servers.extend(strangers.filter(|node| node.is_well()).map(Arc::clone));
+        Ok(servers)
     }
 
     /// The primaries, or that none is known.
@@ -146,13 +159,12 @@ impl Inner {
             }
         }
         match first_error {
-            Some(error) if !is_connected => return Err(error),
-            _ => {}
+            Some(error) if !is_connected => Err(error.of_announced()),
+            _ => self.replace(slots, &mut nodes_by_address).map(drop),
         }
-        self.replace(slots, &mut nodes_by_address)
     }
 
-    /// Puts a new table in place, with nodes that are there already or new ones.
+    /// Puts a new table in place, with nodes that are there already or new ones. Returns which are new.
     ///
     /// # Errors
     ///
@@ -161,24 +173,46 @@ impl Inner {
         &self,
         slots: Slots,
         nodes: &mut HashMap<Address, Arc<LaneSet>>,
-    ) -> Result<(), ConnectError> {
+    ) -> Result<Vec<Address>, ConnectError> {
         let slots = Arc::new(slots);
+        let before = self.shared.slots.load_full();
         // Before the nodes are: a new one looks at them when it opens its first lane.
         self.shared.slots.store(Arc::clone(&slots));
+        let mut new = Vec::new();
         for address in slots.primaries() {
-            if !nodes.contains_key(address) {
-                nodes.insert(address.clone(), self.node(address)?);
+            if nodes.contains_key(address) {
+                continue;
+            }
+            match self.node(address) {
+                Ok((node, is_new)) => {
+                    nodes.insert(address.clone(), node);
+                    new.extend(is_new.then(|| address.clone()));
+                }
+                Err(error) => {
+                    self.shared.slots.store(before);
+                    return Err(error);
+                }
             }
         }
-        let now = Instant::now();
-        let mut strangers = self.strangers.lock();
-        strangers.retain(|address, (_, used)| {
-            !nodes.contains_key(address) && now.saturating_duration_since(*used) < STRANGER
-        });
         self.table.store(Arc::new(Table::new(slots, |address| {
             Arc::clone(&nodes[address])
         })));
-        Ok(())
+        Ok(new)
+    }
+
+    /// Lets go of strangers that became owners, or were not used for long.
+    pub(super) fn forget_strangers(&self) {
+        let table = self.table.load();
+        let now = Instant::now();
+        let forgotten = self
+            .strangers
+            .lock()
+            .extract_if(|address, (_, used)| {
+                table.at(address).is_some() || now.saturating_duration_since(*used) >= STRANGER
+            })
+            .collect::<Vec<_>>();
+        // Not under the lock: what they end may take a while.
+        drop(forgotten);
     }
 
     /// The node of a server that a redirection names.
@@ -186,31 +220,37 @@ impl Inner {
         if let Some(node) = self.table.load().at(address) {
             return Ok(Arc::clone(node));
         }
-        let now = Instant::now();
-        if let Some((node, used)) = self.strangers.lock().get_mut(address) {
-            *used = now;
-            return Ok(Arc::clone(node));
-        }
-        self.node(address).map_err(|_wrong| Fault::Away.into())
+        let node = self.node(address).map_err(|_wrong| Fault::Away)?;
+        Ok(node.0)
     }
 
-    /// The node of a server that may be a stranger so far.
-    fn node(&self, address: &Address) -> Result<Arc<LaneSet>, ConnectError> {
+    /// The node of a server that is a stranger so far, and whether it is a new one.
+    fn node(&self, address: &Address) -> Result<(Arc<LaneSet>, bool), ConnectError> {
+        let mut strangers = self.strangers.lock();
+        // It may have become an owner meanwhile.
+        if let Some(node) = self.table.load().at(address) {
+            return Ok((Arc::clone(node), false));
+        }
+        let now = Instant::now();
+        if let Some((node, used)) = strangers.get_mut(address) {
+            *used = now;
+            return Ok((Arc::clone(node), false));
+        }
         // Its tasks belong to the runtime of the backend, whoever asks.
         let _inside = self.runtime.enter();
-        let mut strangers = self.strangers.lock();
-        if let Some((node, _)) = strangers.get(address) {
-            return Ok(Arc::clone(node));
-        }
         let node = self.servers.node(address, &self.shared)?;
-        strangers.insert(address.clone(), (Arc::clone(&node), Instant::now()));
-        Ok(node)
+        strangers.insert(address.clone(), (Arc::clone(&node), now));
+        Ok((node, true))
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.task.abort();
+        // At once, and not when the task is let go of, which may be later.
+        self.inner.table.store(Arc::new(Table::none()));
+        let strangers = std::mem::take(&mut *self.inner.strangers.lock());
+        drop(strangers);
     }
 }
 

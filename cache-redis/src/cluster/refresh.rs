@@ -2,9 +2,10 @@
 //!
 //! It asks when there is a reason to (a redirection, a lane that is lost, a breaker that opens) or
 //! ten seconds have passed, and every quarter of a second while a primary is not well, since its
-//! replica may have taken over. It asks all primaries at once and believes the one that has seen the
-//! most elections: one that hung through a failover takes itself for a primary until its cluster
-//! tells it otherwise. If none answers it asks every server that it has heard of, one by one.
+//! replica may have taken over; every two seconds when that has lasted for half a minute. It asks all
+//! primaries at once and believes the one that has seen the most elections: one that hung through a
+//! failover takes itself for a primary until its cluster tells it otherwise. If none answers it asks
+//! servers that it has heard of, three at once.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,8 +29,15 @@ use crate::{connect::ConnectError, journal, lane::LaneSet};
 const EVERY: Duration = Duration::from_secs(10);
 const WHILE_UNWELL: Duration = Duration::from_millis(250);
 
-/// The shortest time between two rounds of questions.
+/// The shortest time between two rounds of questions: at first, and when there were reasons for so
+/// long without a change.
 const APART: Duration = Duration::from_millis(100);
+const FAR_APART: Duration = Duration::from_secs(2);
+const LONG: Duration = Duration::from_secs(30);
+
+/// How many servers are asked at once, and how many in one round, when no primary answers.
+const ASKED_AT_ONCE: usize = 3;
+const ASKED_IN_A_ROUND: usize = 12;
 
 /// What a server says about its cluster.
 #[derive(Debug)]
@@ -43,17 +51,26 @@ struct View {
 pub(super) async fn keep(cluster: Arc<Inner>) {
     let trouble: Arc<Notify> = Arc::clone(&cluster.shared.trouble);
     let mut is_quiet = false;
+    let mut owed = Vec::new();
+    let mut changed = Instant::now();
     loop {
-        let pause = if is_well(&cluster) {
-            EVERY
-        } else {
-            WHILE_UNWELL.mul_f64(0.8 + fastrand::f64() * 0.4)
-        };
-        timeout(pause, trouble.notified()).await.ok();
+        let is_well = is_well(&cluster) && owed.is_empty();
+        let pause = if is_well { EVERY } else { WHILE_UNWELL };
+        let pause = pause.mul_f64(0.8 + fastrand::f64() * 0.4);
+        let is_called = timeout(pause, trouble.notified()).await.is_ok();
+        if is_well && !is_called {
+            // From now on a reason is a new one.
+            changed = Instant::now();
+        }
         match ask(&cluster).await {
             Ok(slots) => {
                 is_quiet = false;
-                apply(&cluster, slots).await;
+                let moved = apply(&cluster, slots);
+                if !moved.is_empty() {
+                    changed = Instant::now();
+                }
+                owed.extend(moved);
+                owed = remove_again(&cluster, owed).await;
             }
             // One line for an outage, not one for each round.
             Err(error) if !std::mem::replace(&mut is_quiet, true) => {
@@ -61,7 +78,9 @@ pub(super) async fn keep(cluster: Arc<Inner>) {
             }
             Err(_) => {}
         }
-        sleep(APART).await;
+        cluster.forget_strangers();
+        let is_long = changed.elapsed() > LONG;
+        sleep(if is_long { FAR_APART } else { APART }).await;
     }
 }
 
@@ -81,58 +100,77 @@ fn question() -> Pipeline {
 /// Asks all primaries, or, if none answers, whoever does.
 async fn ask(cluster: &Inner) -> Result<Slots, ConnectError> {
     let table = cluster.table.load_full();
-    let asked = table
-        .placed()
-        .map(|(address, node)| ask_node(address, node));
-    let views = join_all(asked).await.into_iter().flatten();
-    match views.max_by_key(|view| (view.epoch, view.slots.served())) {
-        Some(view) => Ok(view.slots),
-        None => explore(cluster).await,
+    // At first those that serve: one that hangs holds the answer up.
+    for serves in [true, false] {
+        let asked = table.placed();
+        let asked = asked.filter(|(_, node)| node.is_well() == serves);
+        let asked = asked.map(|(address, node)| ask_node(address, node));
+        let views = join_all(asked).await.into_iter().flatten();
+        if let Some(view) = views.max_by_key(View::rank) {
+            return Ok(view.slots);
+        }
     }
+    explore(cluster).await
 }
 
 async fn ask_node(address: &Address, node: &Arc<LaneSet>) -> Option<View> {
-    let lane = node.lane().ok()?;
+    // Whatever its breaker says: who serves no keys may know of slots.
+    let lane = node.any_lane()?;
     let deadline = Instant::now() + node.deadlines().read;
     let answers = node.call_all(&lane, &question(), deadline).await.ok()?;
     let mut answers = answers.into_iter().map(Result::ok);
     View::parse(&answers.next()??, answers.next().flatten(), address)
 }
 
-/// Asks every server that was heard of, one by one, until one knows.
+/// Asks servers that were heard of, a few at once, until one knows.
 ///
 /// # Errors
 ///
-/// Why the first of them could not say.
+/// Why one of them could not say.
 pub(super) async fn explore(cluster: &Inner) -> Result<Slots, ConnectError> {
     let mut servers: Vec<Address> = cluster.known.lock().iter().cloned().collect();
-    // Not all processes the same one first, nor one that hangs each time.
+    // Not all processes the same ones first, nor those that hang each time.
     fastrand::shuffle(&mut servers);
+    servers.truncate(ASKED_IN_A_ROUND);
     let mut first_error = None;
-    for server in servers {
-        let error = match cluster.servers.ask_once(&server, &question()).await {
-            Ok(answers) => {
-                let mut answers = answers.into_iter();
-                let (slots, info) = (answers.next(), answers.next().and_then(Result::ok));
-                match slots {
-                    Some(Ok(slots)) => match View::parse(&slots, info, &server) {
-                        Some(view) if view.slots.served() > 0 => return Ok(view.slots),
-                        _ => {
-                            ConnectError::unusable("it is part of a cluster that has no slots yet")
-                        }
-                    },
-                    Some(Err(error)) => ConnectError::no_slots(&error),
-                    None => ConnectError::TimedOut,
+    for some in servers.chunks(ASKED_AT_ONCE) {
+        let asked = some.iter().map(|server| ask_once(cluster, server));
+        let mut views = Vec::new();
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(view) => views.push(view),
+                Err(error) => {
+                    first_error.get_or_insert(error);
                 }
             }
-            Err(error) => error,
-        };
-        first_error.get_or_insert(error);
+        }
+        if let Some(view) = views.into_iter().max_by_key(View::rank) {
+            return Ok(view.slots);
+        }
     }
     Err(first_error.unwrap_or_else(|| ConnectError::setting("host", "it names no server")))
 }
 
+async fn ask_once(cluster: &Inner, server: &Address) -> Result<View, ConnectError> {
+    let answers = cluster.servers.ask_once(server, &question()).await?;
+    let mut answers = answers.into_iter();
+    let (slots, info) = (answers.next(), answers.next().and_then(Result::ok));
+    let slots = slots.ok_or(ConnectError::TimedOut)?;
+    let slots = slots.map_err(|error| ConnectError::no_slots(&error))?;
+    match View::parse(&slots, info, server) {
+        Some(view) if view.slots.served() > 0 => Ok(view),
+        _ => Err(ConnectError::unusable(
+            "it is part of a cluster that has no slots yet",
+        )),
+    }
+}
+
 impl View {
+    /// What is believed rather: the later one, and of two that are as late the one that knows more.
+    fn rank(&self) -> (u64, usize) {
+        (self.epoch, self.slots.served())
+    }
+
     fn parse(slots: &Value, info: Option<Value>, asked: &Address) -> Option<Self> {
         let slots = Slots::parse(slots, asked)?;
         let info: Option<String> = info.and_then(|info| redis::from_redis_value(info).ok());
@@ -152,29 +190,44 @@ fn epoch(info: &str) -> Option<u64> {
     info.lines().find_map(line)
 }
 
-/// Puts a table for `slots` in place, if they are not those that are.
-async fn apply(cluster: &Inner, slots: Slots) {
-    remember(cluster, &slots);
+/// Puts a table for `slots` in place, if they are not those that are. Returns what was removed lately
+/// and is now where a node was already: one that is new removes it before its first lane is used.
+fn apply(cluster: &Inner, slots: Slots) -> Vec<Key> {
     let before = cluster.table.load_full();
     // A cluster whose every server was just restarted knows of nobody's slots for a moment.
-    if slots == *before.slots || slots.served() == 0 {
-        return;
+    if slots.served() == 0 {
+        return Vec::new();
+    }
+    remember(cluster, &slots);
+    if slots.is_like(&before.slots) {
+        return Vec::new();
     }
     let placed = before.placed();
     let mut nodes: HashMap<Address, Arc<LaneSet>> = placed
         .map(|(address, node)| (address.clone(), Arc::clone(node)))
         .collect();
     let after = slots.clone();
-    if let Err(error) = cluster.replace(slots, &mut nodes) {
-        warn!(error = %error, "a server of the redis cluster cannot be used");
-        return;
-    }
+    let new = match cluster.replace(slots, &mut nodes) {
+        Ok(new) => new,
+        Err(error) => {
+            warn!(error = %error, "a server of the redis cluster cannot be used");
+            return Vec::new();
+        }
+    };
     info!(
         primaries = after.primaries().len(),
         slots = after.served(),
         "the redis cluster has changed"
     );
-    remove_again(cluster, &before.slots, &after).await;
+    let recent = cluster.shared.journal.lock().recent(Instant::now());
+    let mut moved: Vec<Key> = journal::distinct(recent);
+    moved.retain(|key| {
+        after.has_moved(&before.slots, key.as_bytes())
+            && !new
+                .iter()
+                .any(|address| after.is_owner(address, key.as_bytes()))
+    });
+    moved
 }
 
 /// Remembers the servers that there are, and where the cluster is to be found at first.
@@ -187,22 +240,22 @@ fn remember(cluster: &Inner, slots: &Slots) {
     *cluster.known.lock() = servers;
 }
 
-/// Removes what was removed lately once more, where another server has the keys now. A node that is
-/// new does so itself, before its first lane is used.
-async fn remove_again(cluster: &Inner, before: &Slots, after: &Slots) {
-    let recent = cluster.shared.journal.lock().recent(Instant::now());
-    let mut keys: Vec<Key> = journal::distinct(recent);
-    keys.retain(|key| after.has_moved(before, key.as_bytes()));
+/// Removes keys once more, and returns those that it could not.
+async fn remove_again(cluster: &Inner, keys: Vec<Key>) -> Vec<Key> {
     if keys.is_empty() {
-        return;
+        return keys;
     }
     let deadline = Instant::now() + cluster.servers.deadlines.write;
     let removed = batch::remove(cluster, &keys, deadline).await;
-    let failed = removed.iter().filter(|removed| removed.is_err()).count();
+    let removed = keys.iter().zip(removed);
+    let failed = removed.filter(|(_, removed)| removed.is_err());
+    let failed: Vec<Key> = failed.map(|(key, _)| key.clone()).collect();
     debug!(
         keys = keys.len(),
-        failed, "removed once more what was removed lately and has moved"
+        failed = failed.len(),
+        "removed once more what was removed lately and has moved"
     );
+    failed
 }
 
 #[cfg(test)]

@@ -42,6 +42,11 @@ impl Hop {
         }
     }
 
+    /// Whether it leads to a server that was to be asked about one command.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.is_asking
+    }
+
     /// Sends a command this way, and nowhere else.
     pub(crate) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, Failed> {
         if !self.is_asking {
@@ -52,8 +57,15 @@ impl Hop {
         commands.cmd("ASKING");
         commands.add_command(command.clone());
         let answers = self.set.call_all(&self.lane, &commands, deadline).await?;
-        let last = answers.into_iter().next_back();
-        last.unwrap_or_else(|| Err(Fault::Unexpected.into()))
+        let mut answers = answers.into_iter();
+        let mut next = || {
+            answers
+                .next()
+                .unwrap_or_else(|| Err(Fault::Unexpected.into()))
+        };
+        // Without the leave the command was only redirected once more.
+        next()?;
+        next()
     }
 }
 
@@ -162,11 +174,13 @@ impl Inner {
         read(answer)
     }
 
-    /// Removes one key, first its lease and then its value: what is done while they are on both sides
+    /// Removes one key, first its lease and then its value: what is done while they may be on both sides
     /// of a slot that is moving. A lease that is granted in between began its load after this was
-    /// asked for.
+    /// asked for. Each is removed twice, since a move that was broken off may have left it on both sides:
+    /// when it is gone at the source, the second command is sent on to the target.
     pub(super) async fn remove_apart(&self, key: &Key, deadline: Instant) -> Result<(), Failed> {
-        for part in [&lease_key(key.as_bytes()), key.as_bytes()] {
+        let (lease, value) = (&*lease_key(key.as_bytes()), key.as_bytes());
+        for part in [lease, lease, value, value] {
             let mut command = Cmd::new();
             command.arg("DEL").arg(part);
             let mut hop = self.hop(key, deadline).await?;

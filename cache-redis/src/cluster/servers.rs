@@ -12,6 +12,7 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::{address::Address, slots::Slots};
 use crate::{
+    address::elsewhere,
     connect::{ConnectError, Connector, Source},
     health::Health,
     journal::Journal,
@@ -44,24 +45,10 @@ impl Servers {
 
     /// The driver's description of a server.
     fn at(&self, address: &Address) -> Result<ConnectionInfo, ConnectError> {
-        let Address { host, port } = address.clone();
         let Some(seed) = self.seeds.first() else {
             return Err(ConnectError::setting("host", "it names no server"));
         };
-        let address = match seed.addr() {
-            ConnectionAddr::TcpTls {
-                insecure,
-                tls_params,
-                ..
-            } => ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure: *insecure,
-                tls_params: tls_params.clone(),
-            },
-            _ => ConnectionAddr::Tcp(host, port),
-        };
-        Ok(seed.clone().set_addr(address))
+        Ok(elsewhere(seed, address.host.clone(), address.port))
     }
 
     fn parts(
@@ -77,6 +64,7 @@ impl Servers {
             self.exclusive,
         )?;
         let keeping = Keeping {
+            name: address.to_string(),
             deadlines: self.deadlines,
             lanes: self.lanes,
             voice: self.health.voice(),

@@ -74,7 +74,7 @@ impl Slots {
     }
 
     /// The servers that own slots.
-    pub(super) fn primaries(&self) -> &[Address] {
+    pub(crate) fn primaries(&self) -> &[Address] {
         &self.primaries
     }
 
@@ -86,6 +86,11 @@ impl Slots {
     /// How many slots are served.
     pub(super) fn served(&self) -> usize {
         self.owners.iter().filter(|owner| **owner != NOBODY).count()
+    }
+
+    /// Whether the same servers own the same slots.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.owners == other.owners && self.primaries == other.primaries
     }
 
     /// Whether a key's slot has another owner than `before`.

@@ -28,7 +28,7 @@ pub(super) async fn remove(set: &Shared, lane: &Arc<Lane>) -> Result<(), Failed>
     let recent = set.journal.lock().recent(Instant::now());
     let mut keys = journal::distinct(recent);
     if let Some(part) = &set.part {
-        keys.retain(|key| part.owns(key));
+        part.keep_own(&mut keys);
     }
     let parts: Vec<&[Key]> = keys.chunks(KEYS_AT_ONCE).collect();
     for some in parts.chunks(PARTS) {

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{again, gather, one::Lane, set::Shared};
 use crate::{
-    checkup::{Checkup, is_of_a_replica},
+    checkup::{Checkup, PROBED, is_of_a_replica},
     connect::ConnectError,
 };
 
@@ -74,16 +74,17 @@ impl Place {
         let opened = open(set, self.slot).await;
         set.tried();
         if let Err(error) = opened {
+            set.hold_journal();
             set.trouble();
             // One line for an outage, not one for each attempt.
             if !std::mem::replace(&mut self.is_quiet, true) {
-                log_failure(&error);
+                log_failure(&set.name, &error);
             }
             wait(&mut self.pause).await;
             return;
         }
         if std::mem::replace(&mut self.is_quiet, false) {
-            log_success();
+            log_success(&set.name);
         }
         if lived.is_some_and(|lived| lived >= SHORT_LIFE) {
             self.pause = BACKOFF.0;
@@ -112,12 +113,12 @@ async fn look(set: &Arc<Shared>, lane: &Arc<Lane>, closely: bool) {
     }
 }
 
-fn log_success() {
-    info!("connected to redis again");
+fn log_success(server: &str) {
+    info!(server, "connected to redis again");
 }
 
-fn log_failure(error: &ConnectError) {
-    warn!(error = %error, cause = ?Error::source(error), "no connection to redis");
+fn log_failure(server: &str, error: &ConnectError) {
+    warn!(server, error = %error, cause = ?Error::source(error), "no connection to redis");
 }
 
 /// Waits, at random between half of the pause and all of it; the next is twice as long.
@@ -130,7 +131,7 @@ async fn wait(pause: &mut Duration) {
 /// lately, since the server may be another one than before, or the same with old data.
 pub(super) async fn open(set: &Arc<Shared>, slot: usize) -> Result<(), ConnectError> {
     let (connection, checkup) = set.connector.connect().await?;
-    let (lane, waiting) = Lane::new(slot, connection);
+    let (lane, waiting) = Lane::new(slot, connection, checkup.server());
     // The lane takes its connection out of the pool when it is dropped.
     checkup
         .fits(set.is_part())
@@ -140,6 +141,13 @@ pub(super) async fn open(set: &Arc<Shared>, slot: usize) -> Result<(), ConnectEr
     announce(set, checkup);
     let gatherer = tokio::spawn(gather::gather(Arc::clone(set), Arc::clone(&lane), waiting));
     lane.gathered_by(gatherer.abort_handle());
+    // A name may lead to another server than before. Two of them at once would not see each other's
+    // leases and removals, and this is the one that it leads to now.
+    for other in set.all_lanes() {
+        if !other.is_to_the_server_of(&lane) {
+            set.retire(&other);
+        }
+    }
     set.install(slot, lane);
     Ok(())
 }
@@ -186,7 +194,15 @@ async fn ping_all(set: &Arc<Shared>) -> bool {
 
 async fn ping(set: Arc<Shared>, lane: Arc<Lane>) -> bool {
     let mut command = Cmd::new();
-    command.arg("PING");
+    if set.is_part() {
+        // It answers a `PING` also while its cluster is down and it serves nothing.
+        command.arg("GET").arg(PROBED);
+    } else {
+        command.arg("PING");
+    }
     let deadline = Instant::now() + set.deadlines.read;
-    set.call(&lane, &command, deadline).await.is_ok()
+    match set.call(&lane, &command, deadline).await {
+        Ok(_) => true,
+        Err(failed) => failed.fault.is_elsewhere(),
+    }
 }

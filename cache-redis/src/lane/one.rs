@@ -32,6 +32,7 @@ const TIMEOUTS_IN_A_ROW: u32 = 3;
 /// A lane. It is replaced, never mended.
 pub(crate) struct Lane {
     pub(super) slot: usize,
+    server: Option<String>,
     connection: MultiplexedConnection,
     /// Keeps the lane's place in the pool for as long as it is used.
     pooled: Mutex<Option<Pooled>>,
@@ -48,10 +49,16 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(slot: usize, pooled: Pooled) -> (Arc<Self>, mpsc::Receiver<Read>) {
+    /// `server` is what tells its server from others, if that is known.
+    pub(super) fn new(
+        slot: usize,
+        pooled: Pooled,
+        server: Option<String>,
+    ) -> (Arc<Self>, mpsc::Receiver<Read>) {
         let (reads, waiting) = mpsc::channel(gather::LONGEST_QUEUE);
         let lane = Self {
             slot,
+            server,
             connection: pooled.connection(),
             pooled: Mutex::new(Some(pooled)),
             reads,
@@ -68,6 +75,14 @@ impl Lane {
     /// Says which task gathers this lane's reads.
     pub(super) fn gathered_by(&self, task: AbortHandle) {
         *self.gatherer.lock() = Some(task);
+    }
+
+    /// Whether another lane leads to the same server, as far as that is known.
+    pub(super) fn is_to_the_server_of(&self, other: &Self) -> bool {
+        match (&self.server, &other.server) {
+            (Some(mine), Some(other)) => mine == other,
+            _ => true,
+        }
     }
 
     /// How many commands and queued reads wait for an answer.

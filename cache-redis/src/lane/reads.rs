@@ -85,12 +85,11 @@ impl LaneSet {
     }
 
     /// Reads many keys, some hundred at once: an answer for each.
-    pub(crate) async fn read_many(&self, keys: &[Key]) -> Vec<Answer> {
-        let lane = match self.lane() {
+    pub(crate) async fn read_many(&self, keys: &[Key], deadline: Instant) -> Vec<Answer> {
+        let lane = match self.lane_by(deadline).await {
             Ok(lane) => lane,
             Err(failed) => return vec![Err(failed); keys.len()],
         };
-        let deadline = Instant::now() + self.deadlines().read;
         let parts = keys.chunks(KEYS_AT_ONCE).map(async |part| {
             let read = read_many(&self.shared, &lane, part.iter(), deadline).await;
             read.unwrap_or_else(|failed| vec![Err(failed); part.len()])

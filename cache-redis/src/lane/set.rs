@@ -45,6 +45,8 @@ struct Asked {
 
 /// How a node is kept.
 pub(crate) struct Keeping {
+    /// What it is called in the log.
+    pub(crate) name: String,
     pub(crate) deadlines: Deadlines,
     pub(crate) lanes: usize,
     pub(crate) voice: Voice,
@@ -65,9 +67,13 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Whether a key is this node's.
-    pub(super) fn owns(&self, key: &Key) -> bool {
-        self.slots.load().is_owner(&self.address, key.as_bytes())
+    /// Takes out of `keys` what is another node's. One that nobody knew as an owner so far may be the
+    /// owner of any of them.
+    pub(super) fn keep_own(&self, keys: &mut Vec<Key>) {
+        let slots = self.slots.load();
+        if slots.primaries().contains(&self.address) {
+            keys.retain(|key| slots.is_owner(&self.address, key.as_bytes()));
+        }
     }
 }
 
@@ -79,6 +85,8 @@ pub(crate) struct LaneSet {
 
 /// What the callers and the tasks of a node share.
 pub(crate) struct Shared {
+    /// What it is called in the log.
+    pub(super) name: String,
     pub(super) lanes: Box<[ArcSwapOption<Lane>]>,
     /// Told, per place, when a lane is gone: its own, or another.
     pub(super) vacated: Box<[Notify]>,
@@ -117,6 +125,7 @@ impl LaneSet {
     ) -> Result<Self, ConnectError> {
         let shared = Shared::new(connector, keeping);
         keeper::open(&shared, 0).await?;
+        shared.tried();
         Ok(Self::keep(shared))
     }
 
@@ -137,8 +146,8 @@ impl LaneSet {
     /// A lane to send on. The first attempt to connect is waited for, until `deadline` at most, and no
     /// other.
     pub(crate) async fn lane_by(&self, deadline: Instant) -> Result<Arc<Lane>, Failed> {
-        if let Ok(lane) = self.lane() {
-            return Ok(lane);
+        if self.shared.is_open() || self.shared.any_lane().is_some() {
+            return self.lane();
         }
         let mut tried = self.shared.tried.subscribe();
         timeout_at(deadline, tried.wait_for(|tried| *tried))
@@ -195,6 +204,11 @@ impl LaneSet {
         self.shared.lane()
     }
 
+    /// A lane, whatever the breaker says.
+    pub(crate) fn any_lane(&self) -> Option<Arc<Lane>> {
+        self.shared.any_lane()
+    }
+
     /// Sends `command` on `lane`, and waits for its answer until `deadline` at most.
     pub(crate) async fn call(
         &self,
@@ -219,6 +233,7 @@ impl LaneSet {
 impl Shared {
     fn new(connector: Connector, keeping: Keeping) -> Arc<Self> {
         let Keeping {
+            name,
             deadlines,
             lanes,
             voice,
@@ -227,6 +242,7 @@ impl Shared {
             rules,
         } = keeping;
         Arc::new(Self {
+            name,
             lanes: (0..lanes).map(|_| ArcSwapOption::empty()).collect(),
             vacated: (0..lanes).map(|_| Notify::new()).collect(),
             deadlines,
@@ -338,14 +354,17 @@ impl Shared {
             // The node is well; it refused this one command.
             return self.answered(lane);
         };
+        // What was sent with little of its time left proves nothing when that is over.
+        let waited = asked.deadline.saturating_duration_since(asked.at);
+        if fault == Fault::TimedOut && waited < self.deadlines.read / 2 {
+            return;
+        }
         let is_lost = match fault {
             Fault::TimedOut => lane.timed_out(asked.at),
             fault => fault.replaces_lane(),
         };
         let answers = self.answers.load(Ordering::Relaxed);
-        // What was sent with little of its time left proves nothing when that is over.
-        let waited = asked.deadline.saturating_duration_since(asked.at);
-        let is_silent = answers == asked.answers && waited >= self.deadlines.read / 2;
+        let is_silent = answers == asked.answers;
         let failure = match failure {
             Failure::Failed if fault == Fault::TimedOut && is_silent => Failure::Hung,
             failure => failure,
@@ -389,9 +408,9 @@ impl Shared {
             self.trouble();
         }
         if is_open && !was_open {
-            warn!("redis does not answer: callers are turned away until it does");
+            warn!(server = %self.name, "redis does not answer: callers are turned away until it does");
         } else if was_open && !is_open {
-            info!("redis answers again");
+            info!(server = %self.name, "redis answers again");
         }
         Some(change)
     }
@@ -406,6 +425,18 @@ impl Shared {
     /// Whether it is part of a cluster.
     pub(super) fn is_part(&self) -> bool {
         self.part.is_some()
+    }
+
+    /// Lets the journal forget nothing until a lane is put in, if there is none.
+    pub(super) fn hold_journal(&self) {
+        if self.any_lane().is_some() {
+            return;
+        }
+        let mut journal = self.journal.lock();
+        // Looked at under the lock: what is closed holds nothing any more.
+        if !self.is_closed.load(Ordering::SeqCst) {
+            journal.hold(self.voice.id(), Instant::now());
+        }
     }
 
     /// Takes note that an attempt to connect is over.
@@ -426,6 +457,7 @@ impl Shared {
     /// Puts a lane in its place. That the node answered is as good as a probe.
     pub(super) fn install(&self, slot: usize, lane: Arc<Lane>) {
         self.lanes[slot].store(Some(lane));
+        self.journal.lock().let_go(self.voice.id());
         self.probed(true);
         // A keeper that was past its last wait when the set was dropped.
         if self.is_closed.load(Ordering::SeqCst) {
@@ -435,6 +467,7 @@ impl Shared {
 
     fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
+        self.journal.lock().let_go(self.voice.id());
         for place in &self.lanes {
             if let Some(lane) = place.swap(None) {
                 lane.retire();
@@ -453,6 +486,7 @@ impl Shared {
             .is_some_and(|previous| Arc::ptr_eq(previous, lane))
         {
             lane.retire();
+            self.hold_journal();
             // All of them: whatever broke one lane may have broken the others.
             self.vacated.iter().for_each(Notify::notify_one);
             self.trouble();
