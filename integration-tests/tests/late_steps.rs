@@ -8,7 +8,12 @@
 
 mod nodes;
 
-use std::{io, thread, time::Duration};
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use cache_core::{
@@ -18,18 +23,27 @@ use cache_core::{
     testing,
 };
 use cache_redis::{Mutant, Redis};
-use integration_tests::{Proxy, Request, Server, eventually};
+use integration_tests::{Request, eventually};
 use tokio::time::{Instant, sleep_until};
 
-use self::nodes::{Broken, DAY, Node, calls, connect, keys, no_lease_is_left, proxy};
+use self::nodes::{
+    Broken, DAY, Node, calls, connect, keys,
+    place::{ACQUIRE, Address, EXTEND, FILL, Place, RELEASE, Way, is_about, is_step},
+};
 
 const HOLD: Duration = Duration::from_secs(30);
 
 /// How long a client waits for an answer before it gives up, where it has to.
 const SHORT: Duration = Duration::from_millis(100);
 
-fn key() -> Key {
-    Key::new(b"row:1")
+/// A row that nobody has used.
+fn new_row() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn key(row: u64) -> Key {
+    Key::new(keys(row).0.as_bytes())
 }
 
 fn value(text: &'static str) -> Entry {
@@ -48,9 +62,10 @@ fn granted(acquired: &Acquire) -> Lease {
     lease.expect("the lease is free")
 }
 
-/// Lets the server know all scripts, so that each step goes out once.
-async fn warm_up(redis: &Redis) {
-    let key = Key::new(b"warm");
+/// Lets the server of the row know all scripts, so that each step goes out once.
+async fn warm_up(redis: &Redis, row: u64) {
+    let (row, _) = keys(row);
+    let key = Key::new(format!("{{{row}}}warm").as_bytes());
     let lease = granted(&redis.acquire(&key, HOLD).await.unwrap());
     redis.extend(&key, lease, HOLD).await.unwrap();
     redis.fill(&key, lease, value("0"), day()).await.unwrap();
@@ -59,72 +74,99 @@ async fn warm_up(redis: &Redis) {
     redis.remove(&[key]).await.remove(0).unwrap();
 }
 
-/// Whether this is a script with so many keys and arguments.
-fn is_step(request: &Request, parts: usize) -> bool {
-    (request.is("EVALSHA") || request.is("EVAL")) && request.words().len() == 3 + parts
-}
-
-/// The parts of `acquire` and `seize`, of `fill`, of `extend`, and of `release`.
-const ACQUIRE: usize = 4;
-const FILL: usize = 5;
-const EXTEND: usize = 3;
-const RELEASE: usize = 2;
-
-/// A client behind a proxy that remembers its steps with so many parts, and one that is not.
-struct Wire {
-    server: Server,
-    proxy: Proxy,
+/// A client whose steps with so many parts are remembered, and one that nothing holds up.
+struct Wire<'a> {
+    place: &'a Place,
+    row: u64,
+    way: Way,
     redis: Redis,
     other: Redis,
 }
 
-impl Wire {
-    async fn new(parts: usize, broken: impl Into<Option<Mutant>>) -> Self {
+impl<'a> Wire<'a> {
+    async fn new(place: &'a Place, parts: usize, broken: impl Into<Option<Mutant>>) -> Self {
         let broken = Broken {
             core: None,
             redis: broken.into(),
         };
-        let server = Server::builder().owned().start().await;
-        let proxy = proxy(&server, 4).await;
-        proxy.duplicate_later(move |request| {
-            is_step(request, parts) || (parts == 0 && request.is("DEL"))
-        });
-        let redis = connect(proxy.url(), broken).await;
-        let other = connect(&server.url(), broken).await;
-        warm_up(&redis).await;
-        Self {
-            server,
-            proxy,
+        let (way, row) = (place.way(4).await, new_row());
+        let redis = connect(&way.address(), broken).await;
+        let other = connect(&place.address(), broken).await;
+        warm_up(&redis, row).await;
+        let wire = Self {
+            place,
+            row,
+            way,
             redis,
             other,
-        }
+        };
+        wire.remember(move |request| is_step(request, parts) || (parts == 0 && request.is("DEL")));
+        wire
     }
 
-    async fn read(&self) -> Option<Bytes> {
-        read(&self.other).await
+    fn remember(&self, matches: impl Fn(&Request) -> bool + Clone + Send + Sync + 'static) {
+        let row = self.row;
+        self.way
+            .remember(move |request| is_about(request, row) && matches(request));
+    }
+
+    fn key(&self) -> Key {
+        key(self.row)
+    }
+
+    async fn acquire(&self) -> Lease {
+        granted(&self.redis.acquire(&self.key(), HOLD).await.unwrap())
+    }
+
+    async fn fill(&self, lease: Lease, text: &'static str) -> Fill {
+        let stored = self
+            .redis
+            .fill(&self.key(), lease, value(text), day())
+            .await;
+        stored.unwrap()
+    }
+
+    async fn acquire_by_other(&self) -> Lease {
+        granted(&self.other.acquire(&self.key(), HOLD).await.unwrap())
+    }
+
+    async fn fill_by_other(&self, lease: Lease, text: &'static str) -> Fill {
+        let stored = self
+            .other
+            .fill(&self.key(), lease, value(text), day())
+            .await;
+        stored.unwrap()
+    }
+
+    async fn reads(&self, text: &str) -> bool {
+        read(&self.other, self.row).await.as_deref() == Some(text.as_bytes())
+    }
+
+    async fn reads_nothing(&self) -> bool {
+        read(&self.other, self.row).await.is_none()
     }
 
     /// Sends this step once more, on another connection.
     async fn send(&self, step: &Request) {
-        let words = step.words().iter();
-        let words: Vec<_> = words.map(|word| String::from_utf8_lossy(word)).collect();
-        let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
-        self.server.cmd(&words).await;
+        self.place.send(self.row, step).await;
     }
 
     async fn remove(&self) {
-        self.other.remove(&[key()]).await.remove(0).unwrap();
+        self.other.remove(&[self.key()]).await.remove(0).unwrap();
     }
 
     /// Sends all that was remembered once more, on another connection.
     async fn replay(&self) {
-        let replies = self.proxy.replay().await;
-        assert!(replies.len() >= 2, "{replies:?}");
+        let steps = self.way.remembered(self.row);
+        assert!(!steps.is_empty(), "there is something to send");
+        for step in &steps {
+            self.send(step).await;
+        }
     }
 }
 
-async fn read(redis: &Redis) -> Option<Bytes> {
-    match redis.get(&key()).await.unwrap() {
+async fn read(redis: &Redis, row: u64) -> Option<Bytes> {
+    match redis.get(&key(row)).await.unwrap() {
         Some(Entry::Encoded(bytes)) => Some(bytes),
         None => None,
         Some(other) => panic!("no value: {other:?}"),
@@ -133,161 +175,191 @@ async fn read(redis: &Redis) -> Option<Bytes> {
 
 /// An `acquire` that was not answered, the one that followed it, and a removal; then the first
 /// arrives, and after it the fill under the second. Whether the old value is there now.
-async fn a_late_acquire_lets_it_in(broken: impl Into<Option<Mutant>>) -> bool {
-    let wire = Wire::new(ACQUIRE, broken).await;
-    let given_up = granted(&wire.redis.acquire(&key(), HOLD).await.unwrap());
-    wire.redis.release(&key(), given_up).await.unwrap();
-    let lease = granted(&wire.redis.acquire(&key(), HOLD).await.unwrap());
+async fn a_late_acquire_lets_it_in(place: &Place, broken: impl Into<Option<Mutant>>) -> bool {
+    let wire = Wire::new(place, ACQUIRE, broken).await;
+    let given_up = wire.acquire().await;
+    wire.redis.release(&wire.key(), given_up).await.unwrap();
+    let lease = wire.acquire().await;
     wire.remove().await;
-    let steps = wire.proxy.recorded();
+    let steps = wire.way.remembered(wire.row);
     wire.send(&steps[steps.len() - 2]).await;
-    wire.redis
-        .fill(&key(), lease, value("old"), day())
-        .await
-        .unwrap();
-    wire.read().await.as_deref() == Some("old".as_bytes())
+    wire.fill(lease, "old").await;
+    wire.reads("old").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acquire_that_arrives_late_lets_no_old_value_in() {
-    assert!(!a_late_acquire_lets_it_in(None).await);
+    let place = Place::server().await;
+    assert!(!a_late_acquire_lets_it_in(&place, None).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_token_that_is_used_again_a_late_acquire_lets_an_old_value_in() {
-    assert!(a_late_acquire_lets_it_in(Mutant::ReusedToken).await);
+    let place = Place::server().await;
+    assert!(a_late_acquire_lets_it_in(&place, Mutant::ReusedToken).await);
 }
 
 /// A load, overtaken by a removal and by a second load in the same process; its fill comes while
 /// the second load runs. Whether the old value is there.
-async fn an_overtaken_load_lets_it_in(broken: impl Into<Option<Mutant>>) -> bool {
-    let wire = Wire::new(FILL, broken).await;
-    let overtaken = granted(&wire.redis.acquire(&key(), HOLD).await.unwrap());
+async fn an_overtaken_load_lets_it_in(place: &Place, broken: impl Into<Option<Mutant>>) -> bool {
+    let wire = Wire::new(place, FILL, broken).await;
+    let overtaken = wire.acquire().await;
     wire.remove().await;
-    granted(&wire.redis.acquire(&key(), HOLD).await.unwrap());
-    wire.redis
-        .fill(&key(), overtaken, value("old"), day())
-        .await
-        .unwrap();
-    wire.read().await.as_deref() == Some("old".as_bytes())
+    wire.acquire().await;
+    wire.fill(overtaken, "old").await;
+    wire.reads("old").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_was_overtaken_by_another_of_its_process_is_not_stored() {
-    assert!(!an_overtaken_load_lets_it_in(None).await);
-    assert!(an_overtaken_load_lets_it_in(Mutant::ReusedToken).await);
+    let place = Place::server().await;
+    assert!(!an_overtaken_load_lets_it_in(&place, None).await);
+    assert!(an_overtaken_load_lets_it_in(&place, Mutant::ReusedToken).await);
 }
 
 /// A put, and all of its steps once more after a removal. Whether its value is there.
-async fn a_put_that_arrives_twice_comes_back(broken: impl Into<Option<Mutant>>) -> bool {
-    let wire = Wire::new(ACQUIRE, broken).await;
-    wire.proxy
-        .duplicate_later(|request| is_step(request, ACQUIRE) || is_step(request, FILL));
-    wire.redis.seize(&key(), HOLD).await.unwrap(); // is given up
-    let lease = wire.redis.seize(&key(), HOLD).await.unwrap();
-    let stored = wire.redis.fill(&key(), lease, value("old"), day()).await;
-    assert_eq!(stored.unwrap(), Fill::Stored);
+async fn a_put_that_arrives_twice_comes_back(
+    place: &Place,
+    broken: impl Into<Option<Mutant>>,
+) -> bool {
+    let wire = Wire::new(place, ACQUIRE, broken).await;
+    wire.remember(|request| is_step(request, ACQUIRE) || is_step(request, FILL));
+    wire.redis.seize(&wire.key(), HOLD).await.unwrap(); // is given up
+    let lease = wire.redis.seize(&wire.key(), HOLD).await.unwrap();
+    assert_eq!(wire.fill(lease, "old").await, Fill::Stored);
     wire.remove().await;
     // The attempt that was given up arrives, and then the fill once more.
-    let steps = wire.proxy.recorded();
+    let steps = wire.way.remembered(wire.row);
     for step in [&steps[steps.len() - 3], &steps[steps.len() - 1]] {
         wire.send(step).await;
     }
-    wire.read().await.as_deref() == Some("old".as_bytes())
+    wire.reads("old").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seize_that_arrives_late_lets_no_old_value_in() {
-    assert!(!a_put_that_arrives_twice_comes_back(None).await);
-    assert!(a_put_that_arrives_twice_comes_back(Mutant::ReusedToken).await);
+    let place = Place::server().await;
+    assert!(!a_put_that_arrives_twice_comes_back(&place, None).await);
+    assert!(a_put_that_arrives_twice_comes_back(&place, Mutant::ReusedToken).await);
 }
 
 /// A fill that arrives once more after a removal. Whether its value is there.
-async fn a_fill_that_arrives_twice_comes_back(broken: impl Into<Option<Mutant>>) -> bool {
-    let wire = Wire::new(FILL, broken).await;
-    let lease = granted(&wire.redis.acquire(&key(), HOLD).await.unwrap());
-    let stored = wire.redis.fill(&key(), lease, value("old"), day()).await;
-    assert_eq!(stored.unwrap(), Fill::Stored);
+async fn a_fill_that_arrives_twice_comes_back(
+    place: &Place,
+    broken: impl Into<Option<Mutant>>,
+) -> bool {
+    let wire = Wire::new(place, FILL, broken).await;
+    let lease = wire.acquire().await;
+    assert_eq!(wire.fill(lease, "old").await, Fill::Stored);
     wire.replay().await;
-    assert!(
-        wire.read().await.as_deref() == Some("old".as_bytes()),
-        "it is as it was"
-    );
+    assert!(wire.reads("old").await, "it is as it was");
     wire.remove().await;
     wire.replay().await;
-    wire.read().await.as_deref() == Some("old".as_bytes())
+    wire.reads("old").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fill_that_arrives_twice_changes_nothing() {
-    assert!(!a_fill_that_arrives_twice_comes_back(None).await);
-    assert!(a_fill_that_arrives_twice_comes_back(Mutant::UncheckedFill).await);
+    let place = Place::server().await;
+    assert!(!a_fill_that_arrives_twice_comes_back(&place, None).await);
+    assert!(a_fill_that_arrives_twice_comes_back(&place, Mutant::UncheckedFill).await);
+}
+
+/// A fill that arrives once more, while a put of another client runs and after it.
+async fn a_late_fill_overwrites_nothing(place: &Place) {
+    let wire = Wire::new(place, FILL, None).await;
+    let lease = wire.acquire().await;
+    wire.fill(lease, "old").await;
+    let lease = wire.other.seize(&wire.key(), HOLD).await.unwrap();
+    wire.replay().await;
+    assert!(wire.reads_nothing().await, "the put holds the lease");
+    assert_eq!(wire.fill_by_other(lease, "new").await, Fill::Stored);
+    wire.replay().await;
+    assert!(wire.reads("new").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fill_that_arrives_twice_overwrites_no_newer_value() {
-    let wire = Wire::new(FILL, None).await;
-    let lease = granted(&wire.redis.acquire(&key(), HOLD).await.unwrap());
-    wire.redis
-        .fill(&key(), lease, value("old"), day())
-        .await
-        .unwrap();
-    let lease = wire.other.seize(&key(), HOLD).await.unwrap();
-    wire.replay().await;
-    assert_eq!(wire.read().await, None, "the put holds the lease");
-    let stored = wire.other.fill(&key(), lease, value("new"), day()).await;
-    assert_eq!(stored.unwrap(), Fill::Stored);
-    wire.replay().await;
-    assert!(wire.read().await.as_deref() == Some("new".as_bytes()));
+    a_late_fill_overwrites_nothing(&Place::server().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_extend_or_a_release_that_arrives_late_touches_no_lease_of_another() {
+/// An `extend` and a `release` that arrive once more, while nobody has the lease, while another has
+/// it, and after that.
+async fn late_ones_touch_no_lease_of_another(place: &Place) {
     for parts in [EXTEND, RELEASE] {
-        let wire = Wire::new(parts, None).await;
-        let lease = granted(&wire.redis.acquire(&key(), HOLD).await.unwrap());
-        let extended = wire.redis.extend(&key(), lease, 100 * HOLD).await;
+        let wire = Wire::new(place, parts, None).await;
+        let lease = wire.acquire().await;
+        let extended = wire.redis.extend(&wire.key(), lease, 100 * HOLD).await;
         assert_eq!(extended.unwrap(), Extend::Extended);
-        wire.redis.release(&key(), lease).await.unwrap();
+        wire.redis.release(&wire.key(), lease).await.unwrap();
         wire.replay().await;
-        let (_, lease_key) = keys(1);
-        assert_eq!(
-            wire.server.query::<u64>(&["EXISTS", &lease_key]).await,
-            0,
+        assert!(
+            !place.has_lease(wire.row).await,
             "a lease that has ended is not revived"
         );
 
-        let lease = granted(&wire.other.acquire(&key(), HOLD).await.unwrap());
+        let lease = wire.acquire_by_other().await;
         wire.replay().await;
-        let left: i64 = wire.server.query(&["PTTL", &lease_key]).await;
+        let (_, lease_key) = keys(wire.row);
+        let left: i64 = place.query(wire.row, &["PTTL", &lease_key]).await;
         let hold = i64::try_from(HOLD.as_millis()).unwrap();
         assert!((hold / 2..=hold).contains(&left), "{parts}: {left}");
-        let stored = wire.other.fill(&key(), lease, value("new"), day()).await;
-        assert_eq!(stored.unwrap(), Fill::Stored);
+        assert_eq!(wire.fill_by_other(lease, "new").await, Fill::Stored);
         wire.replay().await;
-        assert!(wire.read().await.as_deref() == Some("new".as_bytes()));
+        assert!(wire.reads("new").await);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removal_that_arrives_twice_costs_a_load_and_nothing_else() {
-    let wire = Wire::new(0, None).await;
-    wire.redis.remove(&[key()]).await.remove(0).unwrap();
-    let lease = granted(&wire.other.acquire(&key(), HOLD).await.unwrap());
+async fn an_extend_or_a_release_that_arrives_late_touches_no_lease_of_another() {
+    late_ones_touch_no_lease_of_another(&Place::server().await).await;
+}
+
+/// A removal that arrives once more, while a load runs.
+async fn a_late_removal_costs_a_load(place: &Place) {
+    let wire = Wire::new(place, 0, None).await;
+    wire.redis.remove(&[wire.key()]).await.remove(0).unwrap();
+    let lease = wire.acquire_by_other().await;
     wire.replay().await;
-    let refused = wire.other.fill(&key(), lease, value("new"), day()).await;
-    assert_eq!(refused.unwrap(), Fill::Superseded);
-    assert_eq!(wire.read().await, None);
-    granted(&wire.other.acquire(&key(), HOLD).await.unwrap());
+    assert_eq!(wire.fill_by_other(lease, "new").await, Fill::Superseded);
+    assert!(wire.reads_nothing().await);
+    wire.acquire_by_other().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_arrives_twice_costs_a_load_and_nothing_else() {
+    a_late_removal_costs_a_load(&Place::server().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrives_late_or_twice_brings_nothing_back_on_a_cluster() {
+    let place = Place::cluster().await;
+    let reused = Mutant::ReusedToken;
+    assert!(!a_late_acquire_lets_it_in(&place, None).await);
+    assert!(a_late_acquire_lets_it_in(&place, reused).await);
+    assert!(!an_overtaken_load_lets_it_in(&place, None).await);
+    assert!(an_overtaken_load_lets_it_in(&place, reused).await);
+    assert!(!a_put_that_arrives_twice_comes_back(&place, None).await);
+    assert!(a_put_that_arrives_twice_comes_back(&place, reused).await);
+    assert!(!a_fill_that_arrives_twice_comes_back(&place, None).await);
+    assert!(a_fill_that_arrives_twice_comes_back(&place, Mutant::UncheckedFill).await);
+    a_late_fill_overwrites_nothing(&place).await;
+    late_ones_touch_no_lease_of_another(&place).await;
+    a_late_removal_costs_a_load(&place).await;
+    a_late_fill_of_a_put_is_refused(&place).await;
+    a_late_seize_stores_nothing(&place).await;
+    for seizes in [false, true] {
+        assert!(!an_orphan_stays(&place, seizes, None).await);
+        assert!(an_orphan_stays(&place, seizes, Some(Mutant::NoRelease)).await);
+    }
+    assert_eq!(a_late_put_leaves(&place, Broken::default()).await, None);
+    let left = a_late_put_leaves(&place, testing::Mutant::LatePut).await;
+    assert_eq!(left, Some(Bytes::from_static(b"1")));
 }
 
 /// A client that gives up soon, on a connection on which what it asks for is held up.
-async fn impatient(proxy: &Proxy, broken: Option<Mutant>) -> Redis {
-    let mut builder = Redis::builder()
-        .url(proxy.url())
-        .lanes(1)
-        .read_timeout(SHORT)
-        .write_timeout(SHORT);
+async fn impatient(address: &Address, broken: Option<Mutant>) -> Redis {
+    let mut builder = address.builder().read_timeout(SHORT).write_timeout(SHORT);
     if let Some(mutant) = broken {
         builder = builder.mutant(mutant);
     }
@@ -296,28 +368,27 @@ async fn impatient(proxy: &Proxy, broken: Option<Mutant>) -> Redis {
 
 /// Asks for a lease that is granted after the client has given up. Whether it is still held a
 /// second later.
-async fn an_orphan_stays(seizes: bool, broken: Option<Mutant>) -> bool {
-    let server = Server::builder().owned().start().await;
-    let proxy = proxy(&server, 5).await;
-    warm_up(&connect(&server.url(), Broken::default()).await).await;
-    let redis = impatient(&proxy, broken).await;
-    let before = calls(&server, "evalsha").await;
-    proxy.hold_matching(|request| is_step(request, ACQUIRE));
+async fn an_orphan_stays(place: &Place, seizes: bool, broken: Option<Mutant>) -> bool {
+    let (way, row) = (place.way(5).await, new_row());
+    warm_up(&connect(&place.address(), Broken::default()).await, row).await;
+    let redis = impatient(&way.address(), broken).await;
+    let server = place.server_of(row).await;
+    let before = calls(server, "evalsha").await;
+    way.hold_next(move |request| is_step(request, ACQUIRE) && is_about(request, row));
     let kind = if seizes {
-        redis.seize(&key(), HOLD).await.unwrap_err().kind()
+        redis.seize(&key(row), HOLD).await.unwrap_err().kind()
     } else {
-        redis.acquire(&key(), HOLD).await.unwrap_err().kind()
+        redis.acquire(&key(row), HOLD).await.unwrap_err().kind()
     };
     assert_eq!(kind, ErrorKind::Unavailable);
-    assert_eq!(proxy.held(), 1);
-    proxy.release_held();
+    assert!(way.is_held());
+    way.release_held();
     eventually("the question has arrived", async || {
-        (calls(&server, "evalsha").await > before).then_some(())
+        (calls(server, "evalsha").await > before).then_some(())
     })
     .await;
-    let (_, lease_key) = keys(1);
     let end = Instant::now() + Duration::from_secs(1);
-    while server.query::<u64>(&["EXISTS", &lease_key]).await == 1 {
+    while place.has_lease(row).await {
         if Instant::now() > end {
             return true;
         }
@@ -327,69 +398,80 @@ async fn an_orphan_stays(seizes: bool, broken: Option<Mutant>) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_was_granted_to_nobody_is_released_behind_the_question() {
+    let place = Place::server().await;
     for seizes in [false, true] {
-        assert!(!an_orphan_stays(seizes, None).await);
-        assert!(an_orphan_stays(seizes, Some(Mutant::NoRelease)).await);
+        assert!(!an_orphan_stays(&place, seizes, None).await);
+        assert!(an_orphan_stays(&place, seizes, Some(Mutant::NoRelease)).await);
     }
+}
+
+async fn a_late_fill_of_a_put_is_refused(place: &Place) {
+    let row = new_row();
+    let putting = Node::new(place, 6, Broken::default(), HOLD).await;
+    let other = Node::new(place, 7, Broken::default(), HOLD).await;
+    putting
+        .way
+        .hold_next(move |request| is_step(request, FILL) && is_about(request, row));
+    let rows = putting.rows.clone();
+    let put = tokio::spawn(async move { rows.put(&row, 1).await });
+    putting.way.until_held().await;
+    assert_eq!(other.rows.invalidate(&row).await, Invalidation::Done);
+    putting.way.release_held();
+    assert_eq!(put.await.unwrap().unwrap(), Put::Superseded);
+    for node in [&putting, &other] {
+        assert_eq!(node.rows.get(&row).await.unwrap(), Lookup::Miss);
+        node.comes_to_rest().await;
+    }
+    assert!(!place.has_lease(row).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_put_whose_fill_is_overtaken_does_not_come_back() {
-    let server = Server::builder().owned().start().await;
-    let putting = Node::new(&server, 6, Broken::default(), HOLD).await;
-    let other = Node::new(&server, 7, Broken::default(), HOLD).await;
-    putting
-        .proxy
-        .hold_matching(|request| is_step(request, FILL));
-    let rows = putting.rows.clone();
-    let put = tokio::spawn(async move { rows.put(&1, 1).await });
-    putting.proxy.until_held(1).await;
-    assert_eq!(other.rows.invalidate(&1).await, Invalidation::Done);
-    putting.proxy.release_held();
-    assert_eq!(put.await.unwrap().unwrap(), Put::Superseded);
-    for node in [&putting, &other] {
-        assert_eq!(node.rows.get(&1).await.unwrap(), Lookup::Miss);
-        node.comes_to_rest().await;
-    }
-    no_lease_is_left(&server).await;
+    a_late_fill_of_a_put_is_refused(&Place::server().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_put_whose_seize_is_held_up_and_overtaken_does_not_come_back() {
-    let server = Server::builder().owned().start().await;
-    let proxy = proxy(&server, 8).await;
-    let engine = Engine::builder(impatient(&proxy, None).await)
+async fn a_late_seize_stores_nothing(place: &Place) {
+    let (way, row) = (place.way(8).await, new_row());
+    let engine = Engine::builder(impatient(&way.address(), None).await)
         .build()
         .unwrap();
     let rows: Cache<u64, u64> = engine.cache("row").ttl(DAY).build().unwrap();
-    let other = Node::new(&server, 9, Broken::default(), HOLD).await;
-    proxy.hold_matching(|request| is_step(request, ACQUIRE));
+    let other = Node::new(place, 9, Broken::default(), HOLD).await;
+    way.hold_next(move |request| is_step(request, ACQUIRE) && is_about(request, row));
     assert_eq!(
-        rows.put(&1, 1).await.unwrap_err().kind(),
+        rows.put(&row, 1).await.unwrap_err().kind(),
         ErrorKind::Unavailable
     );
-    assert_eq!(other.rows.invalidate(&1).await, Invalidation::Done);
+    assert_eq!(other.rows.invalidate(&row).await, Invalidation::Done);
 
     let loader = async || Ok::<_, io::Error>(2);
     assert_eq!(
-        *other.rows.get_or_load(&1, loader).await.unwrap().unwrap(),
+        *other.rows.get_or_load(&row, loader).await.unwrap().unwrap(),
         2
     );
     // It removes what is there, late, and stores nothing.
-    proxy.release_held();
-    no_lease_is_left(&server).await;
+    way.release_held();
+    eventually("no lease is left", async || {
+        (!place.has_lease(row).await).then_some(())
+    })
+    .await;
     for rows in [&rows, &other.rows] {
-        let row = rows.get_or_load(&1, async || Ok::<_, io::Error>(3)).await;
-        assert!(*row.unwrap().unwrap() >= 2);
+        let read = rows.get_or_load(&row, async || Ok::<_, io::Error>(3)).await;
+        assert!(*read.unwrap().unwrap() >= 2);
     }
     eventually("the removal that is owed is done", async || {
         (engine.census().await.owed == 0).then_some(())
     })
     .await;
     for rows in [&rows, &other.rows] {
-        let row = rows.get_or_load(&1, async || Ok::<_, io::Error>(4)).await;
-        assert!(*row.unwrap().unwrap() >= 2);
+        let read = rows.get_or_load(&row, async || Ok::<_, io::Error>(4)).await;
+        assert!(*read.unwrap().unwrap() >= 2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_whose_seize_is_held_up_and_overtaken_does_not_come_back() {
+    a_late_seize_stores_nothing(&Place::server().await).await;
 }
 
 /// A codec that takes long to write.
@@ -414,33 +496,33 @@ impl Codec<u64> for Slow {
 
 /// A put that takes long to write its value, and then to take the lease: it is answered after the
 /// write deadline, counted from the call. What is read after an invalidation in between.
-async fn a_late_put_leaves(broken: impl Into<Broken>) -> Option<Bytes> {
+async fn a_late_put_leaves(place: &Place, broken: impl Into<Broken>) -> Option<Bytes> {
     let broken = broken.into();
-    let server = Server::builder().owned().start().await;
-    let proxy = proxy(&server, 10).await;
+    let (way, row) = (place.way(10).await, new_row());
     let mut builder =
-        Engine::builder(connect(proxy.url(), broken).await).backend_deadline(DEADLINE);
+        Engine::builder(connect(&way.address(), broken).await).backend_deadline(DEADLINE);
     if let Some(mutant) = broken.core {
         builder = builder.mutant(mutant);
     }
     let engine = builder.build().unwrap();
     let rows: Cache<u64, u64> = engine.cache("row").codec(Slow).ttl(DAY).build().unwrap();
-    let other = connect(&server.url(), Broken::default()).await;
+    let other = connect(&place.address(), Broken::default()).await;
 
-    proxy.hold_matching(|request| is_step(request, ACQUIRE));
+    way.hold_next(move |request| is_step(request, ACQUIRE) && is_about(request, row));
     let late = Instant::now() + DEADLINE + Duration::from_millis(50);
-    let put = tokio::spawn(async move { rows.put(&1, 1).await });
-    proxy.until_held(1).await;
+    let put = tokio::spawn(async move { rows.put(&row, 1).await });
+    way.until_held().await;
     sleep_until(late).await;
-    other.remove(&[key()]).await.remove(0).unwrap();
-    proxy.release_held();
+    other.remove(&[key(row)]).await.remove(0).unwrap();
+    way.release_held();
     put.await.unwrap().ok();
-    read(&other).await
+    read(&other, row).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_put_that_takes_its_lease_after_the_write_deadline_is_not_stored() {
-    assert_eq!(a_late_put_leaves(Broken::default()).await, None);
-    let left = a_late_put_leaves(testing::Mutant::LatePut).await;
+    let place = Place::server().await;
+    assert_eq!(a_late_put_leaves(&place, Broken::default()).await, None);
+    let left = a_late_put_leaves(&place, testing::Mutant::LatePut).await;
     assert_eq!(left, Some(Bytes::from_static(b"1")));
 }

@@ -9,13 +9,12 @@ mod nodes;
 
 use std::time::Duration;
 
-use integration_tests::{Direction, Server};
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep},
 };
 
-use self::nodes::{Broken, Never, Node, calls, no_lease_is_left};
+use self::nodes::{Broken, Never, Node, calls, place::Place};
 
 const ROUNDS: u64 = 60;
 
@@ -29,12 +28,12 @@ const MOST_COMMANDS: f64 = 150.0;
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the times are worth knowing")]
 async fn who_waits_for_a_lease_of_another_engine_is_answered_soon_and_asks_seldom() {
-    let server = Server::builder().owned().start().await;
+    let place = Place::server().await;
     let hold = Duration::from_secs(3);
-    let loading = Node::new(&server, 1, Broken::default(), hold).await;
-    let waiting = Node::new(&server, 2, Broken::default(), hold).await;
-    loading.proxy.no_delay(Direction::Replies);
-    waiting.proxy.no_delay(Direction::Replies);
+    let loading = Node::new(&place, 1, Broken::default(), hold).await;
+    let waiting = Node::new(&place, 2, Broken::default(), hold).await;
+    loading.way.no_delay();
+    waiting.way.no_delay();
     let mut rng = fastrand::Rng::with_seed(6);
     let (mut lags, mut commands, mut waited) = (Vec::new(), 0, Duration::ZERO);
     for key in 0..ROUNDS {
@@ -52,7 +51,7 @@ async fn who_waits_for_a_lease_of_another_engine_is_answered_soon_and_asks_seldo
             Instant::now()
         });
         begun.await.unwrap();
-        let before = calls(&server, "evalsha").await;
+        let before = calls(place.server_of(key).await, "evalsha").await;
         let began = Instant::now();
         let loader = async || Err::<u64, _>(Never::other("one load is enough"));
         let row = waiting.rows.get_or_load(&key, loader).await.unwrap();
@@ -62,7 +61,7 @@ async fn who_waits_for_a_lease_of_another_engine_is_answered_soon_and_asks_seldo
         lags.push(answered.saturating_duration_since(filled));
         waited += answered - began;
         // Without the fill.
-        commands += calls(&server, "evalsha").await - before - 1;
+        commands += calls(place.server_of(key).await, "evalsha").await - before - 1;
     }
     lags.sort();
     let median = lags[lags.len() / 2];
@@ -77,5 +76,5 @@ async fn who_waits_for_a_lease_of_another_engine_is_answered_soon_and_asks_seldo
     for node in [&loading, &waiting] {
         node.comes_to_rest().await;
     }
-    no_lease_is_left(&server).await;
+    place.no_lease_is_left().await;
 }

@@ -1,4 +1,4 @@
-//! Processes of their own on one server: a write in one wins over a load in another, and they load
+//! Processes of their own on one server or one cluster: a write in one wins over a load in another, and they load
 //! a key once between them.
 #![allow(
     clippy::unwrap_used,
@@ -11,18 +11,20 @@ mod nodes;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use integration_tests::{Proxy, Request, Server, within};
+use integration_tests::{Request, within};
 use rustix::process::Signal;
 use tokio::{task::JoinHandle, time::Instant};
 
 use self::nodes::{
     database::Database,
-    keys, no_lease_is_left,
+    place::{self, ACQUIRE, FILL, Place, Way, is_about},
     process::{Answer, Order, Process, Setup, serve, until_loads},
-    proxy,
 };
 
 const HOLD: Duration = Duration::from_secs(8);
+
+/// Keys of which each primary of a cluster has one.
+const KEYS: std::ops::Range<u64> = 4..8;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes orders from the other tests here"]
@@ -30,22 +32,22 @@ async fn a_process_of_its_own() {
     serve(|_served, workload| async move { workload }).await;
 }
 
-/// A process behind a proxy.
+/// A process behind proxies.
 struct Node {
     process: Process,
-    proxy: Proxy,
+    way: Way,
 }
 
 impl Node {
-    async fn start(server: &Server, seed: u64, hold: Duration) -> Self {
-        let proxy = proxy(server, seed).await;
+    async fn start(place: &Place, seed: u64, hold: Duration) -> Self {
+        let way = place.way(seed).await;
         let setup = Setup {
-            url: proxy.url().to_owned(),
-            database: server.url(),
+            cache: way.address(),
+            database: place.database(),
             hold,
         };
         let process = Process::start(setup).await;
-        Self { process, proxy }
+        Self { process, way }
     }
 
     fn begin_load(&self, key: u64) -> JoinHandle<Answer> {
@@ -73,14 +75,12 @@ const POINTS: [Point; 5] = [
 ];
 
 fn is_step(request: &Request, step: &str, key: u64) -> bool {
-    let (row, _) = keys(key);
-    let is_script = request.is("EVALSHA") || request.is("EVAL");
     let is_meant = match step {
         "GET" => request.is("GET"),
-        "acquire" => is_script && request.words().len() == 7,
-        _ => is_script && request.words().len() == 8,
+        "acquire" => place::is_step(request, ACQUIRE),
+        _ => place::is_step(request, FILL),
     };
-    is_meant && request.words().iter().any(|word| word == row.as_bytes())
+    is_meant && is_about(request, key)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,8 +104,8 @@ async fn meet(
     let gate = match point {
         Point::Sent(step) => {
             loading
-                .proxy
-                .hold_matching(move |request| is_step(request, step, key));
+                .way
+                .hold_next(move |request| is_step(request, step, key));
             None
         }
         Point::Loading => Some(key),
@@ -113,7 +113,7 @@ async fn meet(
     };
     let met = loading.process.begin(Order::Load { key, gate });
     match point {
-        Point::Sent(_) => loading.proxy.until_held(1).await,
+        Point::Sent(_) => loading.way.until_held().await,
         Point::Loading => until_loads(database, key, 1).await,
         Point::Landed => {
             within(Duration::from_secs(10), "it has landed", async || {
@@ -138,7 +138,7 @@ async fn meet(
         late.push(node.begin_load(key));
     }
     loading.process.ask(Order::Open { gate: key }).await.done();
-    loading.proxy.release_held();
+    loading.way.release_held();
     for early in std::iter::once(met).chain(early) {
         let version = early.await.unwrap().version().unwrap();
         assert!(
@@ -159,12 +159,9 @@ async fn meet(
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_write_in_one_process_wins_over_a_load_in_another() {
-    let server = Server::builder().owned().start().await;
-    let database = Database::open(&server.url()).await;
-    let (loading, writing) =
-        tokio::join!(Node::start(&server, 1, HOLD), Node::start(&server, 2, HOLD));
+async fn a_write_wins(place: &Place) {
+    let database = Database::open(&place.database()).await;
+    let (loading, writing) = tokio::join!(Node::start(place, 1, HOLD), Node::start(place, 2, HOLD));
     let mut key = 0;
     for _round in 0..3 {
         for point in POINTS {
@@ -177,15 +174,24 @@ async fn a_write_in_one_process_wins_over_a_load_in_another() {
     for node in [&loading, &writing] {
         node.process.comes_to_rest().await;
     }
-    no_lease_is_left(&server).await;
+    place.no_lease_is_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_processes_with_500_callers_each_load_a_cold_key_once() {
-    let server = Server::builder().owned().start().await;
-    let database = Database::open(&server.url()).await;
-    let nodes = join_all((0..4).map(|seed| Node::start(&server, seed, HOLD))).await;
-    for key in 1..=3 {
+async fn a_write_in_one_process_wins_over_a_load_in_another() {
+    a_write_wins(&Place::server().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_in_one_process_wins_over_a_load_in_another_on_a_cluster() {
+    a_write_wins(&Place::cluster().await).await;
+}
+
+async fn they_load_once(place: &Place) {
+    place.is_spread(KEYS).await;
+    let database = Database::open(&place.database()).await;
+    let nodes = join_all((0..4).map(|seed| Node::start(place, seed, HOLD))).await;
+    for key in KEYS {
         let version = database.commit(key).await;
         let herds = nodes.iter().map(|node| {
             node.process.ask(Order::Herd {
@@ -205,18 +211,23 @@ async fn four_processes_with_500_callers_each_load_a_cold_key_once() {
     for node in &nodes {
         node.process.comes_to_rest().await;
     }
-    no_lease_is_left(&server).await;
+    place.no_lease_is_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_is_killed_holds_a_key_for_its_hold_at_most() {
+async fn four_processes_with_500_callers_each_load_a_cold_key_once() {
+    they_load_once(&Place::server().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_processes_with_500_callers_each_load_a_cold_key_once_on_a_cluster() {
+    they_load_once(&Place::cluster().await).await;
+}
+
+async fn a_killed_one_holds_it_no_longer(place: &Place) {
     const SHORT: Duration = Duration::from_millis(1_500);
-    let server = Server::builder().owned().start().await;
-    let database = Database::open(&server.url()).await;
-    let (killed, other) = tokio::join!(
-        Node::start(&server, 1, SHORT),
-        Node::start(&server, 2, SHORT)
-    );
+    let database = Database::open(&place.database()).await;
+    let (killed, other) = tokio::join!(Node::start(place, 1, SHORT), Node::start(place, 2, SHORT));
     let version = database.commit(1).await;
     let lost = killed.process.begin(Order::Load {
         key: 1,
@@ -232,18 +243,23 @@ async fn a_process_that_is_killed_holds_a_key_for_its_hold_at_most() {
     assert_eq!(database.loads(1).await, 2);
     assert!(matches!(lost.await.unwrap(), Answer::Failed(_)));
     other.process.comes_to_rest().await;
-    no_lease_is_left(&server).await;
+    place.no_lease_is_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_late_fill_of_a_process_that_was_stopped_is_refused() {
+async fn a_process_that_is_killed_holds_a_key_for_its_hold_at_most() {
+    a_killed_one_holds_it_no_longer(&Place::server().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_holds_a_key_for_its_hold_at_most_on_a_cluster() {
+    a_killed_one_holds_it_no_longer(&Place::cluster().await).await;
+}
+
+async fn a_stopped_one_is_refused(place: &Place) {
     const SHORT: Duration = Duration::from_millis(900);
-    let server = Server::builder().owned().start().await;
-    let database = Database::open(&server.url()).await;
-    let (stopped, other) = tokio::join!(
-        Node::start(&server, 1, SHORT),
-        Node::start(&server, 2, HOLD)
-    );
+    let database = Database::open(&place.database()).await;
+    let (stopped, other) = tokio::join!(Node::start(place, 1, SHORT), Node::start(place, 2, HOLD));
     let old = database.commit(1).await;
     let late = stopped.process.begin(Order::Load {
         key: 1,
@@ -252,9 +268,8 @@ async fn the_late_fill_of_a_process_that_was_stopped_is_refused() {
     until_loads(&database, 1, 1).await;
 
     stopped.process.signal(Signal::STOP);
-    let (_, lease) = keys(1);
     within(Duration::from_secs(10), "its lease runs out", async || {
-        (server.query::<u64>(&["EXISTS", &lease]).await == 0).then_some(())
+        (!place.has_lease(1).await).then_some(())
     })
     .await;
     let new = database.commit(1).await;
@@ -272,5 +287,15 @@ async fn the_late_fill_of_a_process_that_was_stopped_is_refused() {
         assert_eq!(seen, Some(new));
         node.process.comes_to_rest().await;
     }
-    no_lease_is_left(&server).await;
+    place.no_lease_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_late_fill_of_a_process_that_was_stopped_is_refused() {
+    a_stopped_one_is_refused(&Place::server().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_late_fill_of_a_process_that_was_stopped_is_refused_on_a_cluster() {
+    a_stopped_one_is_refused(&Place::cluster().await).await;
 }

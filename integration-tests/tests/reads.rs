@@ -19,7 +19,7 @@ use futures_util::{
 use integration_tests::{Direction, Proxy, Server, eventually};
 use tokio::time::timeout;
 
-use self::nodes::{Broken, calls, connect};
+use self::nodes::{Broken, calls, connect, place::Address};
 
 fn key(number: usize) -> Key {
     Key::new(format!("key:{number}").as_bytes())
@@ -49,7 +49,7 @@ const BUSY: usize = 8;
 async fn a_late_read(broken: impl Into<Broken>) -> Option<Bytes> {
     let server = Server::builder().owned().start().await;
     let proxy = Proxy::before(&server).await;
-    let redis = connect(proxy.url(), broken.into()).await;
+    let redis = connect(&Address::Server(proxy.url().to_owned()), broken.into()).await;
     write(&server, BUSY + 1).await;
     proxy.hold(Direction::Replies);
 
@@ -141,7 +141,7 @@ async fn reads_beyond_the_longest_queue_are_turned_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_keys_are_answered_in_order_with_duplicates() {
     let server = Server::builder().owned().start().await;
-    let redis = connect(&server.url(), Broken::default()).await;
+    let redis = connect(&Address::Server(server.url()), Broken::default()).await;
     write(&server, 1_500).await;
     for count in [0, 1, 512, 513, 2_000] {
         // Every third is asked for twice; those from 1,500 on are not there.
@@ -163,7 +163,7 @@ async fn many_keys_are_answered_in_order_with_duplicates() {
 
 /// How many `GET`s and `MGET`s it takes to let so many readers read 50 times each.
 async fn commands_of(server: &Server, readers: usize) -> (u64, u64) {
-    let redis = connect(&server.url(), Broken::default()).await;
+    let redis = connect(&Address::Server(server.url()), Broken::default()).await;
     let before = (calls(server, "get").await, calls(server, "mget").await);
     let reading = (0..readers).map(|reader| {
         let redis = redis.clone();

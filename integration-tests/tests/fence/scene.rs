@@ -1,4 +1,4 @@
-//! Two engines on one server, a row of a database, and a load that can be held at any step.
+//! Two engines on one server or one cluster, a row of a database, and a load that can be held at any step.
 
 use std::{
     sync::{
@@ -14,14 +14,17 @@ use cache_core::{
 };
 use cache_redis::Redis;
 use futures_util::future::BoxFuture;
-use integration_tests::{Server, eventually};
+use integration_tests::{Cluster, eventually};
 use tokio::{
     sync::Semaphore,
     task::JoinHandle,
     time::{Instant, sleep},
 };
 
-use crate::nodes::{Broken, DAY, Never, Node, connect, found};
+use crate::nodes::{
+    Broken, DAY, Never, Node, connect, found, keys,
+    place::{ACQUIRE, FILL, Place, is_about, is_step},
+};
 
 /// The hold of leases: not to run out, except for the points that need it to be renewed.
 const HOLD: Duration = Duration::from_secs(8);
@@ -136,6 +139,16 @@ pub(crate) const POINTS: [Point; 20] = [
     Point::Landed,
 ];
 
+/// How far the slot of the row is on its way to another server of the cluster when the write comes.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Move {
+    Begun,
+    KeysMoved,
+    Ended,
+}
+
+pub(crate) const MOVES: [Move; 3] = [Move::Begun, Move::KeysMoved, Move::Ended];
+
 /// What callers saw who began after a write had returned.
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -156,8 +169,9 @@ impl Seen {
 /// Each meeting has a key of its own.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Two engines on one server.
-pub(crate) struct Stage {
+/// Two engines at one place.
+pub(crate) struct Stage<'a> {
+    place: &'a Place,
     /// The one whose load is met.
     loading: Node,
     other: Node,
@@ -166,19 +180,37 @@ pub(crate) struct Stage {
     foreign: Redis,
 }
 
-impl Stage {
-    pub(crate) async fn new(server: &Server, broken: Broken) -> Self {
+impl<'a> Stage<'a> {
+    pub(crate) async fn new(place: &'a Place, broken: Broken) -> Self {
         Self {
-            loading: Node::new(server, 1, broken, HOLD).await,
-            other: Node::new(server, 2, broken, HOLD).await,
-            renewing: Node::new(server, 3, broken, SHORT_HOLD).await,
-            foreign: connect(&server.url(), broken).await,
+            place,
+            loading: Node::new(place, 1, broken, HOLD).await,
+            other: Node::new(place, 2, broken, HOLD).await,
+            renewing: Node::new(place, 3, broken, SHORT_HOLD).await,
+            foreign: connect(&place.address(), broken).await,
         }
     }
 
     /// What callers are answered who come after `write` met a load at `point`; with `crowd`,
     /// others who came before wait too.
     pub(crate) async fn meet(&self, point: Point, write: Write, by: By, crowd: bool) -> Seen {
+        self.play(point, write, by, crowd, None).await
+    }
+
+    /// The same for an invalidation in another engine, while the slot of the row moves.
+    pub(crate) async fn meet_while_moving(&self, point: Point, step: Move, crowd: bool) -> Seen {
+        self.play(point, Write::Invalidate, By::Other, crowd, Some(step))
+            .await
+    }
+
+    async fn play(
+        &self,
+        point: Point,
+        write: Write,
+        by: By,
+        crowd: bool,
+        moving: Option<Move>,
+    ) -> Seen {
         let is_renewed = matches!(point, Point::Extend(_));
         let loading = if is_renewed {
             &self.renewing
@@ -186,11 +218,13 @@ impl Stage {
             &self.loading
         };
         let scene = Scene {
+            place: self.place,
             loading,
             other: &self.other,
             foreign: &self.foreign,
             row: Row::new(),
             key: NEXT.fetch_add(1, Ordering::Relaxed),
+            moving,
         };
         let seen = scene.meet(point, write, by, crowd).await;
         for node in [&self.loading, &self.other, &self.renewing] {
@@ -202,11 +236,13 @@ impl Stage {
 }
 
 struct Scene<'a> {
+    place: &'a Place,
     loading: &'a Node,
     other: &'a Node,
     foreign: &'a Redis,
     row: Row,
     key: u64,
+    moving: Option<Move>,
 }
 
 /// A load that waits at its point.
@@ -378,19 +414,18 @@ impl Scene<'_> {
     }
 
     async fn up_to_sent(&self, step: &'static str) -> Waiting {
-        let proxy = &self.loading.proxy;
-        let row = format!("row:{}", self.key);
-        proxy.hold_matching(move |request| {
+        let (way, key) = (&self.loading.way, self.key);
+        // Nobody else asks for this row yet.
+        way.hold_next(move |request| {
             let is_meant = match step {
                 "GET" => request.is("GET"),
-                // EVALSHA digest 2 K L token hold, and with a payload in between.
-                "acquire" => is_script(request) && request.words().len() == 7,
-                _ => is_script(request) && request.words().len() == 8,
+                "acquire" => is_step(request, ACQUIRE),
+                _ => is_step(request, FILL),
             };
-            is_meant && request.words().iter().any(|word| word == row.as_bytes())
+            is_meant && is_about(request, key)
         });
         let caller = self.caller(Duration::ZERO, Ok(()));
-        proxy.until_held(1).await;
+        way.until_held().await;
         Waiting::new(caller)
     }
 
@@ -447,6 +482,7 @@ impl Scene<'_> {
             .map(|node| self.quick(node))
             .collect();
         self.settle(&early).await;
+        let moved_to = self.begin_move().await;
         // What the proxy holds up holds up all that this engine sends after it.
         let is_sent = matches!(point, Point::Sent(_));
         let by = if is_sent { By::Other } else { by };
@@ -466,23 +502,46 @@ impl Scene<'_> {
             assert_eq!(late.unwrap(), Fill::Superseded, "{point:?}");
         }
         met.gate.add_permits(1);
-        self.loading.proxy.release_held();
+        self.loading.way.release_held();
 
-        let mut seen = Vec::new();
-        for caller in std::iter::once(met.caller).chain(early) {
-            if let Some(answer) = answered(point, caller).await {
-                let seen = answer.unwrap();
-                assert!((1..=version).contains(&seen), "{point:?}: {seen}");
-            }
+        let early = std::iter::once(met.caller).chain(early);
+        for seen in answers(point, early).await {
+            let seen = seen.unwrap();
+            assert!((1..=version).contains(&seen), "{point:?}: {seen}");
         }
-        for caller in late {
-            seen.extend(answered(point, caller).await.flatten());
-        }
+        let mut seen: Vec<u64> = answers(point, late).await.into_iter().flatten().collect();
+        self.end_move(moved_to).await;
         for node in [self.loading, self.other] {
             seen.extend(self.look(node).task.await.unwrap().unwrap());
             seen.extend(self.quick(node).task.await.unwrap().unwrap());
         }
         Seen { version, seen }
+    }
+
+    /// Moves the slot of the row as far as it is to be by now. Where to.
+    async fn begin_move(&self) -> Option<usize> {
+        let (cluster, step) = (self.place.as_cluster()?, self.moving?);
+        let slot = Cluster::slot_of(&keys(self.key).0);
+        let to = (cluster.primary_of_slot(slot).await + 1) % cluster.nodes().len();
+        cluster.begin_move(slot, to).await;
+        if step >= Move::KeysMoved {
+            cluster.move_keys(slot).await;
+        }
+        if step == Move::Ended {
+            cluster.end_move(slot, to).await;
+        }
+        Some(to)
+    }
+
+    /// Moves what is left.
+    async fn end_move(&self, to: Option<usize>) {
+        if let (Some(cluster), Some(to)) = (self.place.as_cluster(), to)
+            && self.moving != Some(Move::Ended)
+        {
+            let slot = Cluster::slot_of(&keys(self.key).0);
+            cluster.move_keys(slot).await;
+            cluster.end_move(slot, to).await;
+        }
     }
 
     fn look(&self, node: &Node) -> Caller {
@@ -492,12 +551,14 @@ impl Scene<'_> {
 
     fn look_at_many(&self, node: &Node) -> Caller {
         let (rows, key) = (node.rows.clone(), self.key);
+        // A cluster is asked for each on its own.
+        let is_apart = self.place.as_cluster().is_some();
         Caller::new(async move {
             let lookups = rows.get_many(&[key, key]).await;
-            let mut seen = lookups.iter().map(|lookup| found(lookup.as_ref().unwrap()));
-            let first = seen.next().unwrap();
-            assert_eq!(Some(first), seen.next(), "one command reads both");
-            Ok(first)
+            let seen = lookups.iter().map(|lookup| found(lookup.as_ref().unwrap()));
+            let seen: Vec<_> = seen.collect();
+            assert!(is_apart || seen[0] == seen[1], "one command reads both");
+            Ok(seen.into_iter().flatten().min())
         })
     }
 
@@ -526,23 +587,23 @@ impl Scene<'_> {
     }
 
     fn redis_key(&self) -> Key {
-        Key::new(format!("row:{}", self.key).as_bytes())
+        Key::new(keys(self.key).0.as_bytes())
     }
 }
 
-/// What a caller was answered, unless it is the failure of the loader: an error carries no value.
-async fn answered(point: Point, caller: Caller) -> Option<Option<u64>> {
-    match (point, caller.task.await.unwrap()) {
-        (Point::Release(_), Err(ErrorKind::Loader)) => None,
-        (_, answer) => Some(answer.unwrap()),
+/// What callers were answered, but for failures of the loader: an error carries no value.
+async fn answers(point: Point, callers: impl IntoIterator<Item = Caller>) -> Vec<Option<u64>> {
+    let mut answers = Vec::new();
+    for caller in callers {
+        match (point, caller.task.await.unwrap()) {
+            (Point::Release(_), Err(ErrorKind::Loader)) => {}
+            (_, answer) => answers.push(answer.unwrap()),
+        }
     }
+    answers
 }
 
-fn is_script(request: &integration_tests::Request) -> bool {
-    request.is("EVALSHA") || request.is("EVAL")
-}
-
-/// Waits until the server has done what `redis` has sent: all of it goes by one connection.
+/// Waits until what `redis` has sent is done: all of it goes by one connection to each server.
 async fn until_done(redis: &Redis) {
     redis.ping().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! The database of the tests: versions of rows, in another database of the server.
+//! The database of the tests: versions of rows, in another database of a server.
 
 use redis::{AsyncCommands, Client, aio::MultiplexedConnection};
 
@@ -7,7 +7,7 @@ use redis::{AsyncCommands, Client, aio::MultiplexedConnection};
 pub(crate) struct Database(MultiplexedConnection);
 
 impl Database {
-    /// Opens the database that belongs to the cache at `url`.
+    /// Opens the database of the server at `url`.
     pub(crate) async fn open(url: &str) -> Self {
         let client = Client::open(format!("{url}/1")).unwrap();
         Self(client.get_multiplexed_async_connection().await.unwrap())

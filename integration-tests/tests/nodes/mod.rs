@@ -1,4 +1,4 @@
-//! What the tests of the fence share: engines on one server, each behind a proxy of its own.
+//! What the tests of the fence share: engines on one server or one cluster, behind proxies.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -11,6 +11,7 @@
 )]
 
 pub(crate) mod database;
+pub(crate) mod place;
 pub(crate) mod process;
 
 use std::{io, sync::Arc, time::Duration};
@@ -20,8 +21,10 @@ use cache_core::{
     testing::{self, Script, Scripted},
 };
 use cache_redis::Redis;
-use integration_tests::{Direction, Proxy, Server, eventually};
+use integration_tests::{Server, eventually};
 use parking_lot::Mutex;
+
+use self::place::{Address, Place, Way};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -52,11 +55,10 @@ impl From<cache_redis::Mutant> for Broken {
     }
 }
 
-/// Connects to a server that a test may hold up for as long as [`PATIENCE`].
-pub(crate) async fn connect(url: &str, broken: Broken) -> Redis {
-    let mut builder = Redis::builder()
-        .url(url)
-        .lanes(1)
+/// Connects to a place that a test may hold up for as long as [`PATIENCE`].
+pub(crate) async fn connect(address: &Address, broken: Broken) -> Redis {
+    let mut builder = address
+        .builder()
         .connect_timeout(PATIENCE)
         .read_timeout(PATIENCE)
         .write_timeout(PATIENCE);
@@ -66,17 +68,10 @@ pub(crate) async fn connect(url: &str, broken: Broken) -> Redis {
     builder.connect().await.unwrap()
 }
 
-/// A proxy that delays replies by up to [`LAG`].
-pub(crate) async fn proxy(server: &Server, seed: u64) -> Proxy {
-    let proxy = Proxy::before(server).await;
-    proxy.delay(Direction::Replies, LAG, seed);
-    proxy
-}
-
 /// An engine with a cache of rows that are their versions. Like a process of its own: it shares
-/// nothing with others but the server.
+/// nothing with others but the place.
 pub(crate) struct Node {
-    pub(crate) proxy: Proxy,
+    pub(crate) way: Way,
     pub(crate) redis: Redis,
     pub(crate) script: Script,
     pub(crate) engine: Engine,
@@ -85,9 +80,9 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) async fn new(server: &Server, seed: u64, broken: Broken, hold: Duration) -> Self {
-        let proxy = proxy(server, seed).await;
-        let redis = connect(proxy.url(), broken).await;
+    pub(crate) async fn new(place: &Place, seed: u64, broken: Broken, hold: Duration) -> Self {
+        let way = place.way(seed).await;
+        let redis = connect(&way.address(), broken).await;
         let (script, events) = (Script::default(), Events::default());
         let mut builder = Engine::builder(Scripted::new(redis.clone(), &script))
             .backend_deadline(PATIENCE + LAG)
@@ -100,7 +95,7 @@ impl Node {
         let engine = builder.build().unwrap();
         let rows = engine.cache("row").ttl(DAY).build().unwrap();
         Self {
-            proxy,
+            way,
             redis,
             script,
             engine,
@@ -166,13 +161,4 @@ pub(crate) async fn calls(server: &Server, command: &str) -> u64 {
 /// The text of the row's key, and of its lease's.
 pub(crate) fn keys(key: u64) -> (String, String) {
     (format!("row:{key}"), format!("{{row:{key}}}~l"))
-}
-
-/// No lease is left on the server.
-pub(crate) async fn no_lease_is_left(server: &Server) {
-    eventually("no lease is left", async || {
-        let leases: Vec<String> = server.query(&["KEYS", "{*}~l*"]).await;
-        leases.is_empty().then_some(())
-    })
-    .await;
 }

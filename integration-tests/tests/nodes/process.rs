@@ -30,7 +30,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Broken, DAY, Events, PATIENCE, connect, database::Database, found};
+use super::{Broken, DAY, Events, PATIENCE, connect, database::Database, found, place::Address};
 
 /// The test that a process of its own runs.
 pub(crate) const NAME: &str = "a_process_of_its_own";
@@ -41,9 +41,9 @@ const PORT: &str = "FENCE_TEST_PORT";
 /// What a process is started with.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Setup {
-    /// The server, by way of the proxy.
-    pub(crate) url: String,
-    /// The server itself.
+    /// The cache, by way of proxies.
+    pub(crate) cache: Address,
+    /// The server of the database.
     pub(crate) database: String,
     pub(crate) hold: Duration,
 }
@@ -270,7 +270,7 @@ async fn say(answers: &AsyncMutex<OwnedWriteHalf>, number: u64, answer: Answer) 
 
 impl Served {
     async fn new(setup: Setup) -> Self {
-        let redis = connect(&setup.url, Broken::default()).await;
+        let redis = connect(&setup.cache, Broken::default()).await;
         let events = Events::default();
         let engine = Engine::builder(redis)
             .backend_deadline(PATIENCE + Duration::from_secs(1))
