@@ -263,6 +263,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_later_view_is_believed_and_of_two_as_late_the_one_that_knows_more() {
+        let view = |epoch: u64, last: i64| {
+            let parts = [
+                Value::Int(0),
+                Value::Int(last),
+                Value::Array(vec![
+                    Value::BulkString(b"10.0.0.1".to_vec()),
+                    Value::Int(7000),
+                ]),
+            ];
+            let slots = Value::Array(vec![Value::Array(parts.to_vec())]);
+            let info = format!("cluster_current_epoch:{epoch}\r\n");
+            let info = Value::BulkString(info.into_bytes());
+            View::parse(&slots, Some(info), &Address::new("asked", 1)).unwrap()
+        };
+        let views = [
+            view(3, 16_383),
+            view(4, 100),
+            view(4, 5_000),
+            view(2, 16_383),
+        ];
+        let believed = views.into_iter().max_by_key(View::rank).unwrap();
+        assert_eq!((believed.epoch, believed.slots.served()), (4, 5_001));
+    }
+
+    #[test]
     fn the_epoch_is_that_of_the_cluster_and_not_that_of_the_server() {
         let info = "cluster_state:ok\r\ncluster_current_epoch:17\r\ncluster_my_epoch:3\r\n";
         assert_eq!(epoch(info), Some(17));
