@@ -9,6 +9,7 @@ mod clusters;
 mod support;
 
 use std::{
+    slice,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -25,6 +26,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::{Instant, sleep},
 };
+use tracing::info;
 
 use self::{
     clusters::{Rows, builder, connect, is_served, key_of, keys_of_all_slots, start, until_served},
@@ -135,9 +137,55 @@ async fn until_all_are_cached(rows: &Rows) {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Fault {
     Killed,
     Hangs,
+}
+
+impl Fault {
+    async fn happens(self, cluster: &Cluster, node: usize) {
+        match self {
+            Self::Killed => cluster.kill(node).await,
+            Self::Hangs => cluster.pause(node).await,
+        }
+    }
+
+    async fn is_over(self, cluster: &Cluster, node: usize) {
+        match self {
+            Self::Killed => cluster.start_again(node).await,
+            Self::Hangs => cluster.resume(node).await,
+        }
+    }
+}
+
+/// The key's primary is lost, and who asks is not kept waiting for the deadline of a read.
+async fn until_turned_away(redis: &Redis, key: &str) {
+    eventually("it is noticed", async || {
+        (!is_served(redis, key).await).then_some(())
+    })
+    .await;
+    let asked = Instant::now();
+    for _ in 0..40 {
+        is_served(redis, key).await;
+    }
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(4), "40 reads took {took:?}");
+}
+
+async fn until_all_invalidations_are_confirmed(rows: &Rows) {
+    for row in 0..rows.len() {
+        eventually("an invalidation is confirmed", async || {
+            (rows.write(row).await == Invalidation::Done).then_some(())
+        })
+        .await;
+        rows.read(row).await.unwrap();
+    }
+}
+
+/// For who looks at the log: how long the cluster took, and then the backend.
+fn report(failover: Duration, later: Duration) {
+    info!(?failover, ?later, "served again");
 }
 
 async fn a_primary_is_lost(fault: Fault) {
@@ -148,43 +196,22 @@ async fn a_primary_is_lost(fault: Fault) {
     let load = Load::new(&rows);
     let victim = 1;
     let lost = key_of(&cluster, victim).await;
-    let healthy = [key_of(&cluster, 0).await, key_of(&cluster, 2).await];
     until_served(&redis, &lost).await;
-    let others: Vec<Watch> = healthy
-        .into_iter()
-        .map(|key| Watch::over(&redis, key))
-        .collect();
+    let others = [
+        Watch::over(&redis, key_of(&cluster, 0).await),
+        Watch::over(&redis, key_of(&cluster, 2).await),
+    ];
 
-    match fault {
-        Fault::Killed => cluster.kill(victim).await,
-        Fault::Hangs => cluster.pause(victim).await,
-    }
+    fault.happens(&cluster, victim).await;
     let began = Instant::now();
-    eventually("it is noticed", async || {
-        (!is_served(&redis, &lost).await).then_some(())
-    })
-    .await;
-    // Whoever asks now is not kept waiting for the deadline of a read.
-    let asked = Instant::now();
-    for _ in 0..40 {
-        is_served(&redis, &lost).await;
-    }
-    assert!(
-        asked.elapsed() < Duration::from_secs(4),
-        "40 reads took {:?}",
-        asked.elapsed()
-    );
+    until_turned_away(&redis, &lost).await;
     cluster.until_failed_over(victim).await;
     let failed_over = Instant::now();
     within(COMEBACK, "it is served by its replica", async || {
         is_served(&redis, &lost).await.then_some(())
     })
     .await;
-    println!(
-        "failover {:?}, and served {:?} later",
-        failed_over - began,
-        failed_over.elapsed()
-    );
+    report(failed_over - began, failed_over.elapsed());
     for other in others {
         let (answers, errors) = other.end().await;
         assert_eq!(errors, 0, "keys of a healthy primary were not served");
@@ -193,20 +220,11 @@ async fn a_primary_is_lost(fault: Fault) {
     until_all_are_cached(&rows).await;
 
     // The old primary comes back, and is a replica.
-    match fault {
-        Fault::Killed => cluster.start_again(victim).await,
-        Fault::Hangs => cluster.resume(victim).await,
-    }
+    fault.is_over(&cluster, victim).await;
     cluster.until_well().await;
     load.end().await;
     until_all_are_cached(&rows).await;
-    for row in 0..rows.len() {
-        eventually("an invalidation is confirmed", async || {
-            (rows.write(row).await == Invalidation::Done).then_some(())
-        })
-        .await;
-        rows.read(row).await.unwrap();
-    }
+    until_all_invalidations_are_confirmed(&rows).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,7 +298,7 @@ async fn connections_are_few_while_all_primaries_are_away() {
     sleep(Duration::from_secs(3)).await;
     let per_second =
         f64::from(u32::try_from(accepted() - before).unwrap()) / began.elapsed().as_secs_f64();
-    println!("{per_second:.1} connections per second");
+    info!(per_second, "connections");
     // Each node by its keeper, twice or three times a second, and by the search for the slots.
     assert!(per_second < 30.0, "{per_second} connections per second");
     for node in 0..3 {
@@ -323,7 +341,7 @@ async fn what_a_failover_brings_back_is_removed_before_anybody_reads_it() {
     // The replica does not learn of the removal, and takes the primary's place.
     cluster.pause(replica).await;
     primary.cmd(&["CLIENT", "KILL", "TYPE", "replica"]).await;
-    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
     assert!(redis.get(&key).await.unwrap().is_none());
     cluster.kill(0).await;
     cluster.resume(replica).await;
@@ -352,7 +370,7 @@ async fn what_a_takeover_brings_back_is_removed_before_anybody_is_sent_there() {
     let denied = ["ACL", "SETUSER", "default", "-psync", "-sync", "-replconf"];
     primary.cmd(&denied).await;
     primary.cmd(&["CLIENT", "KILL", "TYPE", "replica"]).await;
-    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
     cluster
         .node(replica)
         .cmd(&["CLUSTER", "FAILOVER", "TAKEOVER"])
@@ -413,7 +431,7 @@ async fn a_failover_that_is_asked_for_costs_no_error_that_lasts() {
         "the key is served by the new primary",
         async || {
             assert_eq!(cluster.primary_of(&text).await, new);
-            let removed = redis.remove(&[key.clone()]).await;
+            let removed = redis.remove(slice::from_ref(&key)).await;
             removed[0].is_ok().then_some(())
         },
     )

@@ -4,7 +4,7 @@
 
 mod clusters;
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, slice, time::Duration};
 
 use cache_core::{Acquire, Backend, Entry, Fill, Key, Ttl};
 use cache_redis::Redis;
@@ -77,14 +77,14 @@ async fn a_server_that_takes_its_first_slot_is_followed_to_within_the_deadline()
     // The first that is heard of it is where to ask.
     assert!(redis.get(&key).await.unwrap().is_some());
     assert!(
-        redis.get_many(&[key.clone()]).await[0]
+        redis.get_many(slice::from_ref(&key)).await[0]
             .as_ref()
             .unwrap()
             .is_some()
     );
     cluster.end_move(slot, 2).await;
     assert!(redis.get(&key).await.unwrap().is_some());
-    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
     assert!(redis.get(&key).await.unwrap().is_none());
     assert!(cluster.keys("*").await.is_empty());
 }
@@ -115,7 +115,7 @@ async fn a_server_that_is_heard_of_by_a_redirection_is_followed_to_within_the_de
     let key = Key::new(Cluster::key_in(slot, "row:").as_bytes());
     store(&redis, &key).await;
     cluster.move_slot(slot, 2).await;
-    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
     assert!(redis.get(&key).await.unwrap().is_none());
     eventually("it is one of them", async || {
         format!("{redis:?}").contains("primaries: 3").then_some(())
@@ -131,7 +131,7 @@ async fn what_a_slot_brings_back_from_its_new_owner_is_removed_again() {
     let text = Cluster::key_in(slot, "row:");
     let key = Key::new(text.as_bytes());
     store(&redis, &key).await;
-    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
 
     // The other server has the value of an earlier life.
     cluster.begin_move(slot, 2).await;

@@ -5,6 +5,7 @@
 mod clusters;
 
 use std::{
+    slice,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -82,8 +83,8 @@ async fn each_step_is_answered_while_its_slot_moves() {
     assert!(cluster.keys("*").await.is_empty(), "the lease is released");
 
     assert!(redis.seize(&key, HOLD).await.is_err());
-    assert_eq!(redis.remove(&[key.clone()]).await.len(), 1);
-    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    assert_eq!(redis.remove(slice::from_ref(&key)).await.len(), 1);
+    assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
     assert!(cluster.keys("*").await.is_empty());
 
     cluster.end_move(SLOT, to).await;
@@ -159,7 +160,7 @@ async fn without_scripts_a_value_is_written_and_removed_where_it_is() {
         unreachable!("it is stored");
     };
     assert_eq!(found, "after");
-    assert!(redis.remove(&[key.clone()]).await[0].is_ok());
+    assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
     assert!(redis.get(&key).await.unwrap().is_none());
     assert!(cluster.keys("*").await.is_empty(), "neither here nor there");
     cluster.end_move(SLOT, to).await;

@@ -129,7 +129,7 @@ async fn each_key_is_on_one_server_and_all_are_read_and_removed_in_one_call() {
         let expected = (key != &asked[7]).then(|| key.as_bytes().to_vec());
         let found = found.unwrap().map(|entry| match entry {
             Entry::Encoded(bytes) => bytes.to_vec(),
-            other => panic!("no payload: {other:?}"),
+            other @ (Entry::Absent | Entry::Decoded { .. }) => panic!("no payload: {other:?}"),
         });
         assert_eq!(found, expected);
     }

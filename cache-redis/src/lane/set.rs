@@ -407,12 +407,22 @@ impl Shared {
         if change == Change::Opened {
             self.trouble();
         }
-        if is_open && !was_open {
-            warn!(server = %self.name, "redis does not answer: callers are turned away until it does");
-        } else if was_open && !is_open {
-            info!(server = %self.name, "redis answers again");
+        if is_open != was_open {
+            self.log_breaker(is_open);
         }
         Some(change)
+    }
+
+    fn log_breaker(&self, is_open: bool) {
+        let server = &*self.name;
+        if is_open {
+            warn!(
+                server,
+                "redis does not answer: callers are turned away until it does"
+            );
+        } else {
+            info!(server, "redis answers again");
+        }
     }
 
     /// Tells the cluster that this node is in trouble.
