@@ -31,6 +31,7 @@ mod row;
 mod sample;
 mod stage;
 pub mod surroundings;
+mod table;
 pub mod workload;
 
 pub use self::{
@@ -40,4 +41,5 @@ pub use self::{
     row::Row,
     sample::{Ratio, Sample},
     stage::Stage,
+    table::Table,
 };

@@ -61,12 +61,17 @@ impl Options {
         Ok(self)
     }
 
-    /// Those of `rows` that are wanted, the base always among them.
+    /// Those of `rows` that are wanted, with the base, which comes first; none if no other is, and
+    /// the base is not asked for either.
     #[must_use]
     pub fn rows(&self, rows: &[Row]) -> Vec<Row> {
-        let is_wanted =
-            |row: &&Row| **row == Row::Raw || self.only.is_empty() || self.only.contains(row);
-        rows.iter().filter(is_wanted).copied().collect()
+        let is_wanted = |row: &Row| self.only.is_empty() || self.only.contains(row);
+        if !rows.iter().any(is_wanted) {
+            return Vec::new();
+        }
+        let base = rows.first().copied();
+        let is_measured = |row: &Row| Some(*row) == base || is_wanted(row);
+        rows.iter().copied().filter(is_measured).collect()
     }
 }
 
@@ -153,5 +158,10 @@ mod tests {
         assert_eq!(options.rows(&Row::HITS), [Row::Raw, Row::Bytes]);
         assert_eq!(options.rows(&Row::MISSES), [Row::Raw, Row::Miss]);
         assert_eq!(parse("").unwrap().rows(&Row::HITS), Row::HITS);
+        assert_eq!(
+            parse("--only raw").unwrap().rows(&Row::HITS),
+            [Row::Raw],
+            "the base alone"
+        );
     }
 }

@@ -12,9 +12,9 @@
     reason = "a program that prints numbers, or fails"
 )]
 
-use std::{env, fmt::Write, fs, process::ExitCode, sync::Arc, time::Duration};
+use std::{env, fmt::Write, fs, process::ExitCode};
 
-use benches::{Fixture, Options, Ratio, Row, Sample, aims::Aim, surroundings, workload};
+use benches::{Fixture, Options, Row, Table, aims::Aim, surroundings};
 use tokio::runtime::Runtime;
 
 const KNOWN: &[&str] = &[
@@ -25,9 +25,6 @@ const KNOWN: &[&str] = &[
     "--only",
     "--csv",
 ];
-
-/// How long each row runs before the first round counts.
-const WARM_UP: Duration = Duration::from_millis(100);
 
 const EXPLANATION: &str = "\
 Rows of JSON decode a string; `bytes` copies the value, as a raw GET does. Each row makes its key of
@@ -70,7 +67,7 @@ async fn run(options: &Options) -> Result<(), String> {
         fixture.store().await;
         let mut tables = Vec::new();
         let hits = options.rows(&Row::HITS);
-        if hits.len() > 1 || options.only.is_empty() || options.only.contains(&Row::Raw) {
+        if !hits.is_empty() {
             let hits = |&callers| (callers, hits.clone());
             tables.extend(options.callers.iter().map(hits));
         }
@@ -81,9 +78,9 @@ async fn run(options: &Options) -> Result<(), String> {
         }
         for (callers, rows) in tables {
             let table = Table::measure(&fixture, options, callers, &rows).await;
-            table.print();
+            print!("\n{table}");
             table.write(&mut rounds);
-            verdicts.extend(table.verdicts());
+            verdicts.extend(table.verdicts(Aim::of));
         }
     }
     println!();
@@ -94,99 +91,4 @@ async fn run(options: &Options) -> Result<(), String> {
         fs::write(path, rounds).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
-}
-
-/// What was measured with some number of callers and some size of values.
-struct Table {
-    callers: usize,
-    size: usize,
-    rows: Vec<(Row, Vec<Sample>)>,
-}
-
-impl Table {
-    async fn measure(
-        fixture: &Arc<Fixture>,
-        options: &Options,
-        callers: usize,
-        rows: &[Row],
-    ) -> Self {
-        let mut rows: Vec<_> = rows.iter().map(|&row| (row, Vec::new())).collect();
-        for &(row, _) in &rows {
-            workload::round(fixture, row, callers, WARM_UP).await;
-        }
-        for _ in 0..options.rounds {
-            for (row, samples) in &mut rows {
-                samples.push(workload::round(fixture, *row, callers, options.round).await);
-            }
-        }
-        Self {
-            callers,
-            size: fixture.size(),
-            rows,
-        }
-    }
-
-    /// Each row and how it stands to the base, which comes first.
-    fn ratios(&self) -> impl Iterator<Item = (Row, Sample, Ratio)> {
-        let base = &self.rows.first().expect("the base is there").1;
-        self.rows.iter().map(move |(row, samples)| {
-            let ratio = Ratio::of(samples, base);
-            (*row, Sample::median(samples), ratio)
-        })
-    }
-
-    fn print(&self) {
-        println!(
-            "\n{:<36}{:>9}{:>10}{:>10}{:>9}{:>21}",
-            format!("callers: {}, values: {} B", self.callers, self.size),
-            "kops/s",
-            "p50 us",
-            "p99 us",
-            "cpu us",
-            "x raw"
-        );
-        for (row, sample, ratio) in self.ratios() {
-            println!(
-                "  {row:<34}{:>9.1}{:>10.1}{:>10.1}{:>9.2}{:>7.2}{:>7.2}{:>7.2}",
-                sample.throughput / 1e3,
-                sample.p50,
-                sample.p99,
-                sample.cpu,
-                ratio.throughput,
-                ratio.p50,
-                ratio.p99
-            );
-        }
-    }
-
-    fn write(&self, out: &mut String) {
-        for (row, samples) in &self.rows {
-            for (round, sample) in samples.iter().enumerate() {
-                writeln!(
-                    out,
-                    "{},{},{},{round},{:.0},{:.2},{:.2},{:.3}",
-                    self.size,
-                    self.callers,
-                    row.name(),
-                    sample.throughput,
-                    sample.p50,
-                    sample.p99,
-                    sample.cpu
-                )
-                .expect("a string takes it");
-            }
-        }
-    }
-
-    fn verdicts(&self) -> Vec<String> {
-        let Self { callers, size, .. } = self;
-        self.ratios()
-            .filter_map(|(row, _, ratio)| {
-                let verdict = Aim::of(row, *callers, *size)?.verdict(&ratio);
-                Some(format!(
-                    "aim  {callers:>4} x {size:>4} B  {row:<20} {verdict}"
-                ))
-            })
-            .collect()
-    }
 }
