@@ -38,7 +38,7 @@ async fn once(fixture: &Fixture, way: Way, ids: &[u64]) {
                 mget.arg(Fixture::text(id));
             }
             let values: Result<Vec<Option<Vec<u8>>>, _> =
-                mget.query_async(&mut fixture.raw()).await;
+                mget.query_async(&mut fixture.raw(0)).await;
             values.expect("they are read").iter().flatten().count()
         }
         Way::Pipeline => {
@@ -47,7 +47,7 @@ async fn once(fixture: &Fixture, way: Way, ids: &[u64]) {
                 pipeline.cmd("GET").arg(Fixture::text(id));
             }
             let values: Result<Vec<Option<Vec<u8>>>, _> =
-                pipeline.query_async(&mut fixture.raw()).await;
+                pipeline.query_async(&mut fixture.raw(0)).await;
             values.expect("they are read").iter().flatten().count()
         }
         Way::GetMany => {

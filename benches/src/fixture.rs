@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,15 +11,25 @@ use std::{
 };
 
 use cache_core::{Backend, Cache, Engine, Key, Lookup};
-use cache_redis::Redis;
+use cache_redis::{Redis, RedisBuilder};
+use futures_util::future::join_all;
+use integration_tests::Cluster;
 use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, aio::MultiplexedConnection, io::tcp,
+    AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, aio::MultiplexedConnection,
+    cluster::ClusterClient, cluster_async::ClusterConnection, io::tcp::TcpSettings,
 };
 
-use crate::{Blob, Bytewise, Row};
+use crate::{Blob, Bytewise, Row, owners::Owners};
 
 /// How many keys there are to be found: those of the integers from 0 on.
 pub const KEYS: u64 = 1_000;
+
+/// How many keys a row of many reads at once: so many that follow each other.
+pub const MANY: u64 = 64;
+
+/// How many commands a raw connection to a member of a cluster takes before senders wait: as many as
+/// one of the backend. The driver's default is 50.
+const BUFFER: usize = 1024;
 
 /// Both sides have a deadline for each command, since a service has one. It is so long that a busy
 /// machine, or one that counts instructions, ends no run.
@@ -30,10 +41,11 @@ const TTL: Duration = Duration::from_secs(36_000);
 /// The next integer whose key nobody has asked for.
 static FRESH: AtomicU64 = AtomicU64::new(1_000_000);
 
-/// A raw connection, a backend and two caches, on one server and with values of one size.
+/// Raw connections, a backend and two caches, on one server or cluster and with values of one size.
 #[derive(Clone, Debug)]
 pub struct Fixture {
-    raw: MultiplexedConnection,
+    raw: Owners,
+    driver: Option<Driver>,
     backend: Redis,
     json: Cache<u64, String>,
     bytes: Cache<u64, Blob>,
@@ -47,18 +59,52 @@ impl Fixture {
     ///
     /// Safe: a drop closes what was opened.
     pub async fn connect(url: &str, size: usize) -> Arc<Self> {
-        let server = url.into_connection_info().expect("the URL of the server");
-        let server = server.set_tcp_settings(tcp::TcpSettings::default().set_nodelay(true));
-        let limits = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(DEADLINE))
-            .set_response_timeout(Some(DEADLINE));
-        let raw = Client::open(server)
-            .expect("the URL of the server")
-            .get_multiplexed_async_connection_with_config(&limits)
+        let raw = connect(url, ProtocolVersion::default(), limits()).await;
+        let backend = Redis::builder().url(url);
+        Self::new(Owners::one(raw), None, backend, size).await
+    }
+
+    /// Connects to `cluster`, as [`connect`](Self::connect): the backend, the driver's connection to
+    /// a cluster, and a raw connection to each primary, with the settings that the backend gives its
+    /// own.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a drop closes what was opened.
+    pub async fn connect_cluster(cluster: &Cluster, size: usize) -> Arc<Self> {
+        let mut owners = Vec::new();
+        for node in cluster.nodes() {
+            let limits = limits().set_pipeline_buffer_size(BUFFER);
+            let raw = connect(&node.url(), ProtocolVersion::RESP3, limits).await;
+            let nodes: String = node.query(&["CLUSTER", "NODES"]).await;
+            owners.extend(Owners::first_slot(&nodes).map(|first| (first, raw)));
+        }
+        let urls = (0..cluster.nodes().len()).map(|number| cluster.url_of(number));
+        let driver = ClusterClient::builder(urls)
+            .tcp_settings(nodelay())
+            .use_protocol(ProtocolVersion::RESP3)
+            .connection_timeout(DEADLINE)
+            .response_timeout(DEADLINE)
+            .overall_response_timeout(Some(DEADLINE))
+            .retries(4)
+            .min_retry_wait(10)
+            .max_retry_wait(200)
+            .build()
+            .expect("the URLs of the cluster")
+            .get_async_connection()
             .await
-            .expect("the server answers the driver");
-        let backend = Redis::builder()
-            .url(url)
+            .expect("the cluster answers the driver");
+        let backend = Redis::builder().host(cluster.seeds()).cluster();
+        Self::new(Owners::of(owners), Some(Driver(driver)), backend, size).await
+    }
+
+    async fn new(
+        raw: Owners,
+        driver: Option<Driver>,
+        backend: RedisBuilder,
+        size: usize,
+    ) -> Arc<Self> {
+        let backend = backend
             .connect_timeout(DEADLINE)
             .read_timeout(DEADLINE)
             .write_timeout(DEADLINE)
@@ -73,6 +119,7 @@ impl Fixture {
         let bytes = engine.cache("bytes").ttl(TTL).codec(Bytewise).build();
         Arc::new(Self {
             raw,
+            driver,
             backend,
             json: json.expect("the settings of a cache"),
             bytes: bytes.expect("the settings of a cache"),
@@ -94,10 +141,10 @@ impl Fixture {
         }
     }
 
-    /// The connection of [`Row::Raw`]. A clone is a handle of the same.
+    /// The connection of [`Row::Raw`] for the key of `id`. A clone is a handle of the same.
     #[must_use]
-    pub fn raw(&self) -> MultiplexedConnection {
-        self.raw.clone()
+    pub fn raw(&self, id: u64) -> MultiplexedConnection {
+        self.raw.owner(&Self::text(id)).clone()
     }
 
     /// The backend.
@@ -132,6 +179,11 @@ impl Fixture {
 
     /// Does once what `row` stands for. Rows that find nothing use a key of their own for `id`.
     ///
+    /// # Panics
+    ///
+    /// Panics if what is there is not found, or if a row of the driver's connection to a cluster
+    /// meets a node that stands alone.
+    ///
     /// # Cancel safety
     ///
     /// Safe, but a miss may go on.
@@ -140,6 +192,11 @@ impl Fixture {
             Row::Raw => {
                 let found = self.raw_get(id).await;
                 assert!(found.is_some(), "the key is there");
+            }
+            Row::Driver => {
+                let get = redis::Cmd::get(Self::text(id));
+                let found: Result<Option<Vec<u8>>, _> = get.query_async(&mut self.driver()).await;
+                assert!(found.expect("it is read").is_some(), "the key is there");
             }
             Row::Backend => {
                 let key = Key::new(Self::text(id).as_bytes());
@@ -165,13 +222,69 @@ impl Fixture {
                 let found = self.bytes.get_or_load(&Self::fresh(), loader).await;
                 assert!(found.expect("it is loaded").is_some(), "it is loaded");
             }
+            Row::RawMany | Row::DriverMany | Row::BackendMany | Row::GetMany => {
+                let ids: Vec<u64> = (id..id + MANY).map(|id| id % KEYS).collect();
+                let found = self.many(row, &ids).await;
+                assert_eq!(found, ids.len(), "the keys are there");
+            }
         }
     }
 
+    /// How many of many keys there are.
+    async fn many(&self, row: Row, ids: &[u64]) -> usize {
+        match row {
+            Row::RawMany => self.raw_pipelines(ids).await,
+            Row::DriverMany => {
+                let mut mget = redis::cmd("MGET");
+                for &id in ids {
+                    mget.arg(Self::text(id));
+                }
+                let found = mget.query_async(&mut self.driver()).await;
+                let found: Vec<Option<Vec<u8>>> = found.expect("they are read");
+                found.iter().flatten().count()
+            }
+            Row::BackendMany => {
+                let key = |id: &u64| Key::new(Self::text(*id).as_bytes());
+                let keys: Vec<Key> = ids.iter().map(key).collect();
+                let found = self.backend.get_many(&keys).await;
+                found.iter().flatten().flatten().count()
+            }
+            _ => {
+                let found = self.bytes.get_many(ids).await;
+                let is_value = |found: &&Result<_, _>| matches!(found, Ok(Lookup::Value(_)));
+                found.iter().filter(is_value).count()
+            }
+        }
+    }
+
+    /// Sends each primary a pipeline, all of them at once.
+    async fn raw_pipelines(&self, ids: &[u64]) -> usize {
+        let mut pipelines = vec![redis::pipe(); self.raw.all().len()];
+        for &id in ids {
+            let text = Self::text(id);
+            pipelines[self.raw.place(&text)].get(text);
+        }
+        let asked = pipelines.iter().zip(self.raw.all());
+        let asked = asked.filter(|(pipeline, _)| !pipeline.is_empty());
+        let found = asked.map(async |(pipeline, raw)| {
+            let found = pipeline.query_async(&mut raw.clone()).await;
+            let found: Vec<Option<Vec<u8>>> = found.expect("they are read");
+            found.iter().flatten().count()
+        });
+        join_all(found).await.into_iter().sum()
+    }
+
+    fn driver(&self) -> ClusterConnection {
+        let driver = self.driver.as_ref();
+        driver.expect("a cluster has this row").0.clone()
+    }
+
     async fn raw_get(&self, id: u64) -> Option<Vec<u8>> {
+        let text = Self::text(id);
+        let mut raw = self.raw.owner(&text).clone();
         let mut get = redis::cmd("GET");
-        get.arg(Self::text(id));
-        let found = get.query_async(&mut self.raw.clone()).await;
+        get.arg(text);
+        let found = get.query_async(&mut raw).await;
         found.expect("it is read")
     }
 
@@ -181,9 +294,47 @@ impl Fixture {
         let mut set = redis::cmd("SET");
         set.arg(Self::text(id)).arg(vec![b'x'; self.size]);
         set.arg("PX").arg(TTL.as_millis());
-        let stored = set.exec_async(&mut self.raw.clone()).await;
+        let stored = set.exec_async(&mut self.raw(id)).await;
         stored.expect("it is written");
     }
+}
+
+/// The driver's own connection to a cluster.
+#[derive(Clone)]
+struct Driver(ClusterConnection);
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").finish_non_exhaustive()
+    }
+}
+
+fn nodelay() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
+fn limits() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(DEADLINE))
+        .set_response_timeout(Some(DEADLINE))
+}
+
+/// Opens a raw connection.
+async fn connect(
+    url: &str,
+    protocol: ProtocolVersion,
+    config: AsyncConnectionConfig,
+) -> MultiplexedConnection {
+    let server = url.into_connection_info().expect("the URL of the server");
+    let settings = server.redis_settings().clone().set_protocol(protocol);
+    let server = server
+        .set_tcp_settings(nodelay())
+        .set_redis_settings(settings);
+    Client::open(server)
+        .expect("the URL of the server")
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .expect("the server answers the driver")
 }
 
 /// The loaders of hits. What they answer is not there, so that a miss ends the run.

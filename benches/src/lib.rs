@@ -27,6 +27,7 @@ pub mod aims;
 mod blob;
 mod fixture;
 mod options;
+mod owners;
 mod row;
 mod sample;
 mod stage;
@@ -36,7 +37,7 @@ pub mod workload;
 
 pub use self::{
     blob::{Blob, Bytewise},
-    fixture::{Fixture, KEYS},
+    fixture::{Fixture, KEYS, MANY},
     options::Options,
     row::Row,
     sample::{Ratio, Sample},

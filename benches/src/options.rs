@@ -157,6 +157,7 @@ mod tests {
         let options = parse("--only bytes,miss").unwrap();
         assert_eq!(options.rows(&Row::HITS), [Row::Raw, Row::Bytes]);
         assert_eq!(options.rows(&Row::MISSES), [Row::Raw, Row::Miss]);
+        assert_eq!(options.rows(&Row::MANY), []);
         assert_eq!(parse("").unwrap().rows(&Row::HITS), Row::HITS);
         assert_eq!(
             parse("--only raw").unwrap().rows(&Row::HITS),

@@ -6,8 +6,11 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Row {
-    /// A `GET` on a clone of one multiplexed connection of the driver. The base.
+    /// A `GET` on a clone of a multiplexed connection of the driver: of the one to the node, or the one
+    /// to the key's primary. The base.
     Raw,
+    /// A `GET` by the driver's own connection to a cluster.
+    Driver,
     /// `Backend::get`: what the protocol costs, without cache and engine.
     Backend,
     /// `Cache::get` of a value in JSON.
@@ -20,6 +23,14 @@ pub enum Row {
     Aside,
     /// `Cache::get_or_load` that finds nothing, with a loader that answers at once.
     Miss,
+    /// For each primary one pipeline of `GET`s, all of them at once: the base of many keys.
+    RawMany,
+    /// `MGET` by the driver's own connection to a cluster.
+    DriverMany,
+    /// `Backend::get_many`.
+    BackendMany,
+    /// `Cache::get_many` of values that are copied and not decoded.
+    GetMany,
 }
 
 impl Row {
@@ -35,14 +46,36 @@ impl Row {
     /// Those that do not, after the base.
     pub const MISSES: [Self; 3] = [Self::Raw, Self::Aside, Self::Miss];
 
-    const ALL: [Self; 7] = [
+    /// Those that find their key in a cluster.
+    pub const CLUSTER: [Self; 5] = [
         Self::Raw,
+        Self::Driver,
+        Self::Backend,
+        Self::GetOrLoad,
+        Self::Bytes,
+    ];
+
+    /// Those that find many keys at once in a cluster.
+    pub const MANY: [Self; 4] = [
+        Self::RawMany,
+        Self::DriverMany,
+        Self::BackendMany,
+        Self::GetMany,
+    ];
+
+    const ALL: [Self; 12] = [
+        Self::Raw,
+        Self::Driver,
         Self::Backend,
         Self::Get,
         Self::GetOrLoad,
         Self::Bytes,
         Self::Aside,
         Self::Miss,
+        Self::RawMany,
+        Self::DriverMany,
+        Self::BackendMany,
+        Self::GetMany,
     ];
 
     /// Its name on the command line.
@@ -50,12 +83,17 @@ impl Row {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
+            Self::Driver => "driver",
             Self::Backend => "backend",
             Self::Get => "get",
             Self::GetOrLoad => "get_or_load",
             Self::Bytes => "bytes",
             Self::Aside => "aside",
             Self::Miss => "miss",
+            Self::RawMany => "raw_many",
+            Self::DriverMany => "driver_many",
+            Self::BackendMany => "backend_many",
+            Self::GetMany => "get_many",
         }
     }
 }
@@ -64,12 +102,17 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Raw => "raw GET",
+            Self::Driver => "driver's cluster GET",
             Self::Backend => "Backend::get",
             Self::Get => "Cache::get, JSON",
             Self::GetOrLoad => "get_or_load, JSON",
             Self::Bytes => "get_or_load, bytes",
             Self::Aside => "raw GET nil + SET",
             Self::Miss => "get_or_load, a miss",
+            Self::RawMany => "raw pipelines",
+            Self::DriverMany => "driver's cluster MGET",
+            Self::BackendMany => "Backend::get_many",
+            Self::GetMany => "Cache::get_many, bytes",
         })
     }
 }
@@ -92,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_row_is_found_by_its_name() {
-        for row in Row::HITS.into_iter().chain(Row::MISSES) {
+        for row in Row::ALL {
             assert_eq!(row.name().parse(), Ok(row));
         }
         let text = "put".parse::<Row>().unwrap_err();
