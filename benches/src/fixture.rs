@@ -191,17 +191,17 @@ impl Fixture {
         match row {
             Row::Raw => {
                 let found = self.raw_get(id).await;
-                assert!(found.is_some(), "the key is there");
+                is_there(found.as_ref());
             }
             Row::Driver => {
                 let get = redis::Cmd::get(Self::text(id));
                 let found: Result<Option<Vec<u8>>, _> = get.query_async(&mut self.driver()).await;
-                assert!(found.expect("it is read").is_some(), "the key is there");
+                is_there(found.expect("it is read").as_ref());
             }
             Row::Backend => {
                 let key = Key::new(Self::text(id).as_bytes());
                 let found = self.backend.get(&key).await.expect("it is read");
-                assert!(found.is_some(), "the key is there");
+                is_there(found.as_ref());
             }
             Row::Get => {
                 let found = self.json.get(&id).await.expect("it is read");
@@ -209,55 +209,27 @@ impl Fixture {
             }
             Row::GetOrLoad => {
                 let found = self.json.get_or_load(&id, no_text).await;
-                assert!(found.expect("it is read").is_some(), "the key is there");
+                is_there(found.expect("it is read").as_ref());
             }
             Row::Bytes => {
                 let found = self.bytes.get_or_load(&id, no_blob).await;
-                assert!(found.expect("it is read").is_some(), "the key is there");
+                is_there(found.expect("it is read").as_ref());
             }
             Row::Aside => self.aside(Self::fresh()).await,
             Row::Miss => {
                 let size = self.size;
                 let loader = move || async move { Ok::<_, Infallible>(Blob::of_payload(size)) };
                 let found = self.bytes.get_or_load(&Self::fresh(), loader).await;
-                assert!(found.expect("it is loaded").is_some(), "it is loaded");
+                is_there(found.expect("it is loaded").as_ref());
             }
-            Row::RawMany | Row::DriverMany | Row::BackendMany | Row::GetMany => {
-                let ids: Vec<u64> = (id..id + MANY).map(|id| id % KEYS).collect();
-                let found = self.many(row, &ids).await;
-                assert_eq!(found, ids.len(), "the keys are there");
-            }
+            Row::RawMany => all_there(self.raw_pipelines(&many_from(id)).await),
+            Row::DriverMany => all_there(self.driver_mget(&many_from(id)).await),
+            Row::BackendMany => all_there(self.backend_many(&many_from(id)).await),
+            Row::GetMany => all_there(self.cache_many(&many_from(id)).await),
         }
     }
 
-    /// How many of many keys there are.
-    async fn many(&self, row: Row, ids: &[u64]) -> usize {
-        match row {
-            Row::RawMany => self.raw_pipelines(ids).await,
-            Row::DriverMany => {
-                let mut mget = redis::cmd("MGET");
-                for &id in ids {
-                    mget.arg(Self::text(id));
-                }
-                let found = mget.query_async(&mut self.driver()).await;
-                let found: Vec<Option<Vec<u8>>> = found.expect("they are read");
-                found.iter().flatten().count()
-            }
-            Row::BackendMany => {
-                let key = |id: &u64| Key::new(Self::text(*id).as_bytes());
-                let keys: Vec<Key> = ids.iter().map(key).collect();
-                let found = self.backend.get_many(&keys).await;
-                found.iter().flatten().flatten().count()
-            }
-            _ => {
-                let found = self.bytes.get_many(ids).await;
-                let is_value = |found: &&Result<_, _>| matches!(found, Ok(Lookup::Value(_)));
-                found.iter().filter(is_value).count()
-            }
-        }
-    }
-
-    /// Sends each primary a pipeline, all of them at once.
+    /// Sends each primary a pipeline, all of them at once: how many keys there are.
     async fn raw_pipelines(&self, ids: &[u64]) -> usize {
         let mut pipelines = vec![redis::pipe(); self.raw.all().len()];
         for &id in ids {
@@ -272,6 +244,29 @@ impl Fixture {
             found.iter().flatten().count()
         });
         join_all(found).await.into_iter().sum()
+    }
+
+    async fn driver_mget(&self, ids: &[u64]) -> usize {
+        let mut mget = redis::cmd("MGET");
+        for &id in ids {
+            mget.arg(Self::text(id));
+        }
+        let found = mget.query_async(&mut self.driver()).await;
+        let found: Vec<Option<Vec<u8>>> = found.expect("they are read");
+        found.iter().flatten().count()
+    }
+
+    async fn backend_many(&self, ids: &[u64]) -> usize {
+        let key = |id: &u64| Key::new(Self::text(*id).as_bytes());
+        let keys: Vec<Key> = ids.iter().map(key).collect();
+        let found = self.backend.get_many(&keys).await;
+        found.iter().flatten().flatten().count()
+    }
+
+    async fn cache_many(&self, ids: &[u64]) -> usize {
+        let found = self.bytes.get_many(ids).await;
+        let is_value = |found: &&Result<_, _>| matches!(found, Ok(Lookup::Value(_)));
+        found.iter().filter(is_value).count()
     }
 
     fn driver(&self) -> ClusterConnection {
@@ -335,6 +330,19 @@ async fn connect(
         .get_multiplexed_async_connection_with_config(&config)
         .await
         .expect("the server answers the driver")
+}
+
+/// So many integers that follow each other, and after the last the first.
+fn many_from(id: u64) -> Vec<u64> {
+    (id..id + MANY).map(|id| id % KEYS).collect()
+}
+
+fn is_there<T>(found: Option<&T>) {
+    assert!(found.is_some(), "the key is there");
+}
+
+fn all_there(found: usize) {
+    assert_eq!(found as u64, MANY, "the keys are there");
 }
 
 /// The loaders of hits. What they answer is not there, so that a miss ends the run.
