@@ -11,7 +11,6 @@ use crate::{
     checkup::Checkup,
     cluster::{Cluster, Hop},
     lane::{Answer, Deadlines, Failed, LaneSet},
-    mutant::Rules,
     replicas::{self, Replicas},
     steps,
 };
@@ -38,7 +37,8 @@ impl Topology {
         }
     }
 
-    pub(crate) fn rules(&self) -> Rules {
+    #[cfg(feature = "testing")]
+    pub(crate) fn rules(&self) -> crate::mutant::Rules {
         match self {
             Self::Node(set) => set.rules(),
             Self::Cluster(cluster) => cluster.rules(),

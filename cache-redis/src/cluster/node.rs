@@ -29,7 +29,6 @@ use crate::{
     connect::ConnectError,
     error::Fault,
     lane::{Deadlines, Failed, LaneSet},
-    mutant::Rules,
 };
 
 /// For how long the node of a server that owns no slot is kept since it was last used: one that is
@@ -82,7 +81,8 @@ impl Cluster {
         Ok(Self { inner, task })
     }
 
-    pub(crate) fn rules(&self) -> Rules {
+    #[cfg(feature = "testing")]
+    pub(crate) fn rules(&self) -> crate::mutant::Rules {
         self.inner.servers.rules
     }
 
