@@ -2,8 +2,8 @@
 //!
 //! # Model
 //!
-//! [`Slots`] says which primary owns each of the 16,384 slots; a [`Table`] adds the
-//! [`LaneSet`] of each. One task ([`refresh`]) keeps it: it asks the primaries, or, if none
+//! [`Slots`] says which primary owns each of the 16,384 slots; a [`Table`](table::Table) adds the
+//! [`LaneSet`](crate::lane::LaneSet) of each. One task ([`refresh`]) keeps it: it asks the primaries, or, if none
 //! answers, every server that was ever heard of, and puts a new table in place. Commands go to the
 //! owner by the table, and where the servers say otherwise they are followed ([`route`]).
 //!
