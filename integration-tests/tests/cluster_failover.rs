@@ -79,6 +79,12 @@ impl Watch {
         }
     }
 
+    async fn was_served_throughout(self) {
+        let (answers, errors) = self.end().await;
+        assert_eq!(errors, 0, "keys of a healthy primary were not served");
+        assert!(answers > 100, "{answers} answers");
+    }
+
     /// How many answers and errors there were.
     async fn end(self) -> (usize, usize) {
         self.is_over.store(true, Ordering::SeqCst);
@@ -213,9 +219,7 @@ async fn a_primary_is_lost(fault: Fault) {
     .await;
     report(failed_over - began, failed_over.elapsed());
     for other in others {
-        let (answers, errors) = other.end().await;
-        assert_eq!(errors, 0, "keys of a healthy primary were not served");
-        assert!(answers > 100, "{answers} answers");
+        other.was_served_throughout().await;
     }
     until_all_are_cached(&rows).await;
 
