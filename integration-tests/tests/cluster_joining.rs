@@ -63,17 +63,25 @@ async fn store(redis: &Redis, key: &Key) {
     assert_eq!(filled, Fill::Stored);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_takes_its_first_slot_is_followed_to_within_the_deadline() {
+/// The slot that moves.
+const SLOT: u16 = 6_000;
+
+/// A cluster whose node 2 owns no slot, a backend that has not heard of that node, and what it stored.
+async fn with_a_newcomer() -> (Cluster, Redis, Key) {
     let cluster = small().await;
     hand_over(&cluster, 2, 0).await;
     let redis = connect(&cluster).await;
-    let slot = 6_000;
-    let key = Key::new(Cluster::key_in(slot, "row:").as_bytes());
+    let key = Key::new(Cluster::key_in(SLOT, "row:").as_bytes());
     store(&redis, &key).await;
+    (cluster, redis, key)
+}
 
-    cluster.begin_move(slot, 2).await;
-    cluster.move_keys(slot).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_its_first_slot_is_followed_to_within_the_deadline() {
+    let (cluster, redis, key) = with_a_newcomer().await;
+
+    cluster.begin_move(SLOT, 2).await;
+    cluster.move_keys(SLOT).await;
     // The first that is heard of it is where to ask.
     assert!(redis.get(&key).await.unwrap().is_some());
     assert!(
@@ -82,7 +90,7 @@ async fn a_server_that_takes_its_first_slot_is_followed_to_within_the_deadline()
             .unwrap()
             .is_some()
     );
-    cluster.end_move(slot, 2).await;
+    cluster.end_move(SLOT, 2).await;
     assert!(redis.get(&key).await.unwrap().is_some());
     assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
     assert!(redis.get(&key).await.unwrap().is_none());
@@ -91,14 +99,9 @@ async fn a_server_that_takes_its_first_slot_is_followed_to_within_the_deadline()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clear_reaches_a_server_that_is_taking_its_first_slot() {
-    let cluster = small().await;
-    hand_over(&cluster, 2, 0).await;
-    let redis = connect(&cluster).await;
-    let slot = 6_000;
-    let key = Key::new(Cluster::key_in(slot, "row:").as_bytes());
-    store(&redis, &key).await;
-    cluster.begin_move(slot, 2).await;
-    cluster.move_keys(slot).await;
+    let (cluster, redis, key) = with_a_newcomer().await;
+    cluster.begin_move(SLOT, 2).await;
+    cluster.move_keys(SLOT).await;
     assert!(redis.get(&key).await.unwrap().is_some());
     redis.clear().await.unwrap();
     assert!(redis.get(&key).await.unwrap().is_none());
@@ -108,13 +111,8 @@ async fn a_clear_reaches_a_server_that_is_taking_its_first_slot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_heard_of_by_a_redirection_is_followed_to_within_the_deadline() {
-    let cluster = small().await;
-    hand_over(&cluster, 2, 0).await;
-    let redis = connect(&cluster).await;
-    let slot = 6_000;
-    let key = Key::new(Cluster::key_in(slot, "row:").as_bytes());
-    store(&redis, &key).await;
-    cluster.move_slot(slot, 2).await;
+    let (cluster, redis, key) = with_a_newcomer().await;
+    cluster.move_slot(SLOT, 2).await;
     assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
     assert!(redis.get(&key).await.unwrap().is_none());
     eventually("it is one of them", async || {
@@ -127,14 +125,13 @@ async fn a_server_that_is_heard_of_by_a_redirection_is_followed_to_within_the_de
 async fn what_a_slot_brings_back_from_its_new_owner_is_removed_again() {
     let cluster = small().await;
     let redis = connect(&cluster).await;
-    let slot = 6_000;
-    let text = Cluster::key_in(slot, "row:");
+    let text = Cluster::key_in(SLOT, "row:");
     let key = Key::new(text.as_bytes());
     store(&redis, &key).await;
     assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
 
     // The other server has the value of an earlier life.
-    cluster.begin_move(slot, 2).await;
+    cluster.begin_move(SLOT, 2).await;
     let mut client = cluster.node(2).client().await;
     let mut commands = redis::pipe();
     commands.cmd("ASKING").ignore();
@@ -142,7 +139,7 @@ async fn what_a_slot_brings_back_from_its_new_owner_is_removed_again() {
     commands.exec_async(&mut client).await.unwrap();
     let brought: u64 = cluster.node(2).query(&["DBSIZE"]).await;
     assert_eq!(brought, 1);
-    cluster.end_move(slot, 2).await;
+    cluster.end_move(SLOT, 2).await;
     eventually("it is removed", async || {
         redis.get(&key).await.unwrap().is_none().then_some(())
     })
