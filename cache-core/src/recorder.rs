@@ -111,6 +111,40 @@ pub enum LoadOutcome {
     Vanished,
 }
 
+impl LoadOutcome {
+    /// Every outcome, in the order of their declaration.
+    pub const ALL: [Self; 6] = [
+        Self::Value,
+        Self::Absent,
+        Self::Failed,
+        Self::Panicked,
+        Self::TimedOut,
+        Self::Vanished,
+    ];
+
+    /// A stable name, for metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Value => "value",
+            Self::Absent => "absent",
+            Self::Failed => "failed",
+            Self::Panicked => "panicked",
+            Self::TimedOut => "timed_out",
+            Self::Vanished => "vanished",
+        }
+    }
+
+    /// Whether the loader failed, panicked or timed out.
+    #[must_use]
+    pub const fn is_db_fail(self) -> bool {
+        match self {
+            Self::Failed | Self::Panicked | Self::TimedOut => true,
+            Self::Value | Self::Absent | Self::Vanished => false,
+        }
+    }
+}
+
 /// An awaited method of [`Backend`](crate::Backend).
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -128,6 +162,39 @@ pub enum BackendCall {
     Ping,
 }
 
+impl BackendCall {
+    /// Every method, in the order of their declaration.
+    pub const ALL: [Self; 10] = [
+        Self::Get,
+        Self::GetMany,
+        Self::Acquire,
+        Self::Seize,
+        Self::Fill,
+        Self::Extend,
+        Self::Release,
+        Self::Remove,
+        Self::Clear,
+        Self::Ping,
+    ];
+
+    /// A stable name, for metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::GetMany => "get_many",
+            Self::Acquire => "acquire",
+            Self::Seize => "seize",
+            Self::Fill => "fill",
+            Self::Extend => "extend",
+            Self::Release => "release",
+            Self::Remove => "remove",
+            Self::Clear => "clear",
+            Self::Ping => "ping",
+        }
+    }
+}
+
 /// What a breaker does with the calls to a node that may be out.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -141,6 +208,9 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
+    /// Every state, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
     /// A stable name, for metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -167,6 +237,9 @@ pub enum Guarantee {
 }
 
 impl Guarantee {
+    /// Every level, the strongest first.
+    pub const ALL: [Self; 3] = [Self::Strict, Self::StrictUntilFailover, Self::Unfenced];
+
     /// A stable name, for logs and metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -200,13 +273,7 @@ impl Event {
     /// 1 if this event is a load whose loader failed, panicked or timed out.
     #[must_use]
     pub const fn db_fails(self) -> u64 {
-        matches!(
-            self,
-            Self::Load {
-                outcome: LoadOutcome::Failed | LoadOutcome::Panicked | LoadOutcome::TimedOut,
-                ..
-            }
-        ) as u64
+        matches!(self, Self::Load { outcome, .. } if outcome.is_db_fail()) as u64
     }
 }
 
@@ -222,21 +289,33 @@ mod tests {
     }
 
     #[test]
-    fn states_and_levels_have_stable_names() {
-        let states = [
-            BreakerState::Closed,
-            BreakerState::Open,
-            BreakerState::HalfOpen,
-        ];
-        let names = states.map(BreakerState::as_str);
-        assert_eq!(names, ["closed", "open", "half_open"]);
-        let levels = [
-            Guarantee::Strict,
-            Guarantee::StrictUntilFailover,
-            Guarantee::Unfenced,
-        ];
-        let names = levels.map(Guarantee::as_str);
-        assert_eq!(names, ["strict", "strict_until_failover", "unfenced"]);
+    fn names_are_stable() {
+        assert_eq!(
+            BreakerState::ALL.map(BreakerState::as_str),
+            ["closed", "open", "half_open"]
+        );
+        assert_eq!(
+            Guarantee::ALL.map(Guarantee::as_str),
+            ["strict", "strict_until_failover", "unfenced"]
+        );
+        assert_eq!(
+            LoadOutcome::ALL.map(LoadOutcome::as_str),
+            [
+                "value",
+                "absent",
+                "failed",
+                "panicked",
+                "timed_out",
+                "vanished"
+            ]
+        );
+        assert_eq!(
+            BackendCall::ALL.map(BackendCall::as_str),
+            [
+                "get", "get_many", "acquire", "seize", "fill", "extend", "release", "remove",
+                "clear", "ping"
+            ]
+        );
     }
 
     #[test]
