@@ -204,7 +204,7 @@ pub static FAMILIES: [Family; 18] = [
     Family {
         name: "cache_backend_errors_total",
         kind: Kind::Counter,
-        help: "Awaited calls to the backend that failed, by the kind of error",
+        help: "Awaited calls to the backend that failed, by the kind of error; kinds besides unavailable and rejected from their first one on",
         labels: &["call", "error"],
         read: backend_errors,
     },
@@ -345,8 +345,12 @@ fn backend_errors(snapshot: &Snapshot, each: Each<'_>) {
             continue;
         };
         for kind in ErrorKind::ALL {
-            let labels = [call.as_str(), kind.as_str()];
-            each(&labels, Value::Count(calls.errors(kind)));
+            // Those that are common are there from the beginning, so that a rate sees the first.
+            let is_common = matches!(kind, ErrorKind::Unavailable | ErrorKind::Rejected);
+            let count = calls.errors(kind);
+            if is_common || count > 0 {
+                each(&[call.as_str(), kind.as_str()], Value::Count(count));
+            }
         }
     }
 }

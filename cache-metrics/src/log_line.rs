@@ -1,69 +1,28 @@
 //! The line in the log, as go-zero writes it every minute.
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
-use tokio::{
-    runtime::Handle,
-    task::AbortHandle,
-    time::{Instant, MissedTickBehavior, interval_at},
-};
 use tracing::info;
 
-use crate::{CacheSnapshot, SetupError, Snapshot};
+use crate::{CacheSnapshot, Snapshot};
 
-/// The task that logs; it ends with this.
-#[derive(Debug)]
-pub(crate) struct Logging(AbortHandle);
-
-impl Drop for Logging {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Starts the task that logs, which ends by itself if there is no snapshot any more.
-pub(crate) fn start(
-    interval: Duration,
+/// What logs a line about each cache whenever it is called, with the time since it was called
+/// last, until there is no `snapshot` any more.
+pub(crate) fn logger<F: Fn() -> Option<Snapshot>>(
     engine: Option<&str>,
-    snapshot: impl Fn() -> Option<Snapshot> + Send + 'static,
-) -> Result<Logging, SetupError> {
-    const SETTING: &str = "log_every";
-    if interval.is_zero() {
-        return Err(SetupError::ZeroInterval { setting: SETTING });
-    }
-    let no_runtime = SetupError::NoRuntime { setting: SETTING };
-    let Ok(runtime) = Handle::try_current() else {
-        return Err(no_runtime);
-    };
-    // Whether a runtime has timers, tokio tells only by a panic.
-    let ticks = catch_unwind(AssertUnwindSafe(|| {
-        interval_at(Instant::now() + interval, interval)
-    }));
-    let Ok(mut ticks) = ticks else {
-        return Err(no_runtime);
-    };
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-
+    snapshot: F,
+) -> impl FnMut(Duration) -> ControlFlow<()> + use<F> {
     let engine = engine.map(str::to_owned);
     let mut last = Last::default();
-    let mut began = Instant::now();
-    let task = runtime.spawn(async move {
-        loop {
-            let now = ticks.tick().await;
-            let Some(snapshot) = snapshot() else { return };
-            let passed = now - began;
-            began = now;
-            for line in last.lines(&snapshot, passed) {
-                line.log(engine.as_deref());
-            }
+    move |passed| {
+        let Some(snapshot) = snapshot() else {
+            return ControlFlow::Break(());
+        };
+        for line in last.lines(&snapshot, passed) {
+            line.log(engine.as_deref());
         }
-    });
-    Ok(Logging(task.abort_handle()))
+        ControlFlow::Continue(())
+    }
 }
 
 /// What the last line of each cache has told already.

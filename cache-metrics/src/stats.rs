@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use crate::{
     SetupError, Snapshot,
     counters::{CacheCounters, EngineCounters},
-    log_line::{self, Logging},
+    log_line::logger,
+    ticker::Ticker,
 };
 
 /// Counts every event of the caches of one engine.
@@ -52,7 +53,7 @@ struct Inner {
     engine_name: Option<String>,
     engine: Arc<EngineCounters>,
     registry: Arc<Registry>,
-    logging: Mutex<Option<Logging>>,
+    logging: Mutex<Option<Ticker>>,
 }
 
 /// The caches that are counted. They are held by those who count.
@@ -123,7 +124,8 @@ impl Stats {
             let inner = stats.upgrade()?;
             Some(Self { inner }.snapshot())
         };
-        let logging = log_line::start(interval, self.engine_name(), snapshot)?;
+        let logger = logger(self.engine_name(), snapshot);
+        let logging = Ticker::start(interval, "log_every", logger)?;
         *self.inner.logging.lock() = Some(logging);
         Ok(())
     }

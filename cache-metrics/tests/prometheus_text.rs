@@ -111,7 +111,7 @@ fn what_the_backend_said_is_exported_once_it_has_said_it() {
         "cache_guarantee{level=\"strict_until_failover\"} 1",
         "cache_guarantee{level=\"strict\"} 0",
         "cache_backend_errors_total{call=\"ping\",error=\"unavailable\"} 1",
-        "cache_backend_duration_seconds_bucket{call=\"ping\",le=\"0.00005\"} 0",
+        "cache_backend_duration_seconds_bucket{call=\"ping\",le=\"5e-05\"} 0",
         "cache_backend_duration_seconds_bucket{call=\"ping\",le=\"0.0001\"} 1",
     ] {
         has(&text, line);
