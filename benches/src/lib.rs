@@ -40,7 +40,7 @@ pub use self::{
     fixture::{Fixture, KEYS, MANY},
     options::Options,
     row::Row,
-    sample::{Ratio, Sample},
+    sample::{Ratio, Sample, median},
     stage::Stage,
     table::Table,
 };

@@ -57,7 +57,8 @@ impl Ratio {
 }
 
 /// The middle one, or the upper of two; not a number if there is none.
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+#[must_use]
+pub fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut numbers: Vec<f64> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)

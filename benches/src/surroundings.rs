@@ -14,17 +14,12 @@ pub async fn server() -> Server {
     Server::builder().prefer_process().start().await
 }
 
-/// Describes the run, in lines.
+/// Describes the run over `server`, in lines.
 ///
 /// # Cancel safety
 ///
 /// Safe: it only looks.
 pub async fn describe(server: &Server) -> Vec<String> {
-    let cores = thread::available_parallelism().map_or(0, usize::from);
-    let processor = line_of("/proc/cpuinfo", "model name").unwrap_or_else(unknown);
-    let kernel = output("uname", &["-sr"]).unwrap_or_else(unknown);
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: Vec<&str> = load.split_whitespace().take(3).collect();
     let info: String = server.query(&["INFO", "server"]).await;
     let version = field(&info, "redis_version").unwrap_or_else(unknown);
     let way = match server.way() {
@@ -32,6 +27,19 @@ pub async fn describe(server: &Server) -> Vec<String> {
         Way::Process => "a process on this machine",
         Way::Docker | _ => "a container, so a proxy is measured too",
     };
+    let mut lines = machine();
+    lines.push(format!("redis    {version}, {way}"));
+    lines
+}
+
+/// Describes a run without a server, in lines.
+#[must_use]
+pub fn machine() -> Vec<String> {
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    let processor = line_of("/proc/cpuinfo", "model name").unwrap_or_else(unknown);
+    let kernel = output("uname", &["-sr"]).unwrap_or_else(unknown);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: Vec<&str> = load.split_whitespace().take(3).collect();
     let words: Vec<String> = env::args().collect();
     let build = if cfg!(debug_assertions) {
         "not optimised, so the numbers mean nothing: run with --release"
@@ -43,7 +51,6 @@ pub async fn describe(server: &Server) -> Vec<String> {
         format!("commit   {}", commit()),
         format!("machine  {cores} cores, {processor}, {kernel}"),
         format!("load     {} before this run", load.join(" ")),
-        format!("redis    {version}, {way}"),
         format!("command  {}", words.join(" ")),
     ]
 }

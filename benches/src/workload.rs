@@ -97,7 +97,9 @@ fn seed(caller: usize) -> Rng {
     Rng::with_seed(caller as u64)
 }
 
-fn cpu_time() -> Duration {
+/// The processor time that this process has used.
+#[must_use]
+pub fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }

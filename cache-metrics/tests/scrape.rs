@@ -105,7 +105,7 @@ fn scrapes_under_load_are_consistent_and_nothing_is_lost() {
 fn a_thousand_caches_are_all_there_until_they_are_dropped() {
     // The series of an engine that called nothing, and of a cache without failed calls.
     const ENGINE: usize = 2;
-    const EACH: usize = 42;
+    const EACH: usize = 43;
     let stats = Stats::new();
     let exporter = Exporter::new(&stats);
     let mut caches: Vec<_> = (0..1_000)

@@ -1,0 +1,197 @@
+//! What it costs to count: a hit in memory without a recorder, with one that counts by a single
+//! shared atomic, and with `Stats`.
+//!
+//! Each round measures all rows, one after the other, with as many threads as are asked for, which
+//! all read the same thousand keys. `added` compares each round with the same round of the row
+//! without a recorder. `cpu` is processor time of the process per hit: threads that wait for each
+//! other's cache lines use it up, so it shows what they cost each other, and on a noisy machine it
+//! is the steadier number.
+//!
+//! `--rounds N`, 15 if it is not given.
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a program that prints numbers, or fails"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures by the real clock"
+)]
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "no count here comes near the 2^53 that a float holds exactly"
+)]
+
+use std::{
+    convert::Infallible,
+    env,
+    process::ExitCode,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use benches::{Options, median, surroundings, workload::cpu_time};
+use cache_core::{Cache, CacheRecorder, Engine, Event, Recorder};
+use cache_memory::Memory;
+use cache_metrics::Stats;
+use fastrand::Rng;
+use futures_util::FutureExt;
+use tokio::runtime::Runtime;
+
+const THREADS: [usize; 3] = [1, 2, 8];
+const KEYS: u64 = 1_000;
+/// Hits of all threads together in one round: some tens of milliseconds.
+const HITS: usize = 400_000;
+
+/// A cache whose hits are measured, and what it is called.
+struct Row {
+    name: &'static str,
+    users: Cache<u64, u64>,
+}
+
+/// What a hit took, in nanoseconds.
+#[derive(Clone, Copy)]
+struct Cost {
+    /// From the first to the last, times the cores that were at work, by the number of hits.
+    wall: f64,
+    cpu: f64,
+}
+
+/// What one would write first: a counter that all threads share.
+#[derive(Clone, Debug, Default)]
+struct OneAtomic(Arc<AtomicU64>);
+
+impl Recorder for OneAtomic {
+    fn cache(&self, _name: &str) -> Arc<dyn CacheRecorder> {
+        Arc::new(self.clone())
+    }
+
+    fn record(&self, _event: Event) {}
+}
+
+impl CacheRecorder for OneAtomic {
+    fn record(&self, event: Event) {
+        self.0.fetch_add(event.hit(), Ordering::Relaxed);
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::default()
+        .parse(&["--rounds"], ["--rounds", "15"].map(Into::into))
+        .and_then(|defaults| defaults.parse(&["--rounds"], env::args().skip(1)));
+    match options {
+        Ok(options) => {
+            run(options.rounds);
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            println!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(rounds: usize) {
+    let runtime = Runtime::new().expect("a runtime");
+    let stats = Stats::new();
+    let rows = runtime.block_on(async {
+        [
+            row("no recorder", None::<Stats>).await,
+            row("one shared atomic", Some(OneAtomic::default())).await,
+            row("Stats", Some(stats.clone())).await,
+        ]
+    });
+    for line in surroundings::machine() {
+        println!("{line}");
+    }
+    println!("rounds   {rounds} of {HITS} hits, medians");
+    for threads in THREADS {
+        let mut costs = [const { Vec::new() }; 3];
+        for row in &rows {
+            // Once without being counted.
+            round(row, threads);
+        }
+        for _ in 0..rounds {
+            for (row, costs) in rows.iter().zip(&mut costs) {
+                costs.push(round(row, threads));
+            }
+        }
+        print(threads, &rows, &costs);
+    }
+    let snapshot = stats.snapshot();
+    let users = snapshot.cache("user").expect("it is counted");
+    let all = (THREADS.len() * (rounds + 1) * HITS) as u64;
+    assert_eq!(users.hit(), all, "none was lost");
+}
+
+async fn row(name: &'static str, recorder: Option<impl Recorder>) -> Row {
+    let memory = Memory::builder().max_entries(10 * KEYS).build();
+    let mut engine = Engine::builder(memory.expect("a store"));
+    if let Some(recorder) = recorder {
+        engine = engine.recorder(recorder);
+    }
+    let engine = engine.build().expect("an engine");
+    let hour = Duration::from_secs(3600);
+    let users = engine.cache("user").ttl(hour).build().expect("a cache");
+    for key in 0..KEYS {
+        users.put(&key, key).await.expect("it is stored");
+    }
+    Row { name, users }
+}
+
+/// Has `threads` read.
+fn round(row: &Row, threads: usize) -> Cost {
+    let gate = Barrier::new(threads + 1);
+    let each = HITS / threads;
+    let (begin, cpu) = thread::scope(|scope| {
+        for thread in 0..threads {
+            let gate = &gate;
+            scope.spawn(move || {
+                let mut draws = Rng::with_seed(thread as u64);
+                gate.wait();
+                for _ in 0..each {
+                    let key = draws.u64(0..KEYS);
+                    let load = || async { Ok::<u64, Infallible>(0) };
+                    let found = row.users.get_or_load(&key, load).now_or_never();
+                    let found = found.expect("a hit").expect("an answer");
+                    assert_eq!(found.as_deref(), Some(&key));
+                }
+            });
+        }
+        gate.wait();
+        (Instant::now(), cpu_time())
+    });
+    let (wall, cpu) = (begin.elapsed(), cpu_time().saturating_sub(cpu));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let nanos = |time: Duration| time.as_nanos() as f64 / (each * threads) as f64;
+    Cost {
+        wall: nanos(wall) * cores.min(threads) as f64,
+        cpu: nanos(cpu),
+    }
+}
+
+fn print(threads: usize, rows: &[Row; 3], costs: &[Vec<Cost>; 3]) {
+    println!(
+        "\n{:<24}{:>10}{:>10}{:>12}{:>10}",
+        format!("threads: {threads}"),
+        "wall ns",
+        "cpu ns",
+        "added ns",
+        "added"
+    );
+    for (row, own) in rows.iter().zip(costs) {
+        let pairs = || own.iter().zip(&costs[0]);
+        println!(
+            "  {:<22}{:>10.1}{:>10.1}{:>12.1}{:>8.1} %",
+            row.name,
+            median(own.iter().map(|cost| cost.wall)),
+            median(own.iter().map(|cost| cost.cpu)),
+            median(pairs().map(|(own, base)| own.cpu - base.cpu)),
+            median(pairs().map(|(own, base)| 100.0 * (own.cpu / base.cpu - 1.0)))
+        );
+    }
+}
