@@ -11,8 +11,6 @@ mod admission;
 mod dead_shards;
 #[path = "loads/shutdown.rs"]
 mod shutdown;
-#[path = "loads/spans.rs"]
-mod spans;
 mod support;
 
 use std::{

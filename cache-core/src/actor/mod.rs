@@ -30,7 +30,9 @@ mod writes;
 pub(crate) use self::{
     load::inside,
     placement::Placement,
-    seat::{Answer, Filling, Found, Loader, Origin, Outage, Report, Seat, Unreadable, ValueOps},
+    seat::{
+        Answer, Filling, Found, Loader, Loading, Origin, Outage, Report, Seat, Unreadable, ValueOps,
+    },
     shards::Shards,
     writes::{clear, invalidate, put, wait},
 };

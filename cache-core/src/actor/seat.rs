@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::{runtime::Handle, sync::oneshot};
+use tracing::Span;
 
 use super::discard::discard;
 use crate::{
@@ -22,7 +23,15 @@ pub(crate) trait Loader: Send {
     fn values(&self) -> Arc<dyn ValueOps>;
 
     /// Runs the loader, and makes what is to be stored of its answer. Never panics.
-    fn load(self: Box<Self>) -> BoxFuture<'static, Report>;
+    fn load(self: Box<Self>) -> Loading;
+}
+
+/// A load that is about to run.
+pub(crate) struct Loading {
+    pub(crate) report: BoxFuture<'static, Report>,
+    /// Its own span, in which its outcome is noted by who learns of it. Disabled if nobody listens,
+    /// and then not the one that the load runs in.
+    pub(crate) span: Span,
 }
 
 /// What a cache knows about its values that the untyped rest needs.

@@ -2,14 +2,14 @@
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tracing::{Instrument, Span};
 
-use super::values::Values;
+use super::{span, values::Values};
 use crate::{
     BoxError, Engine, Error, ErrorKind, Event, Key, Load,
-    actor::{self, Answer, Found, Loader, Origin, Outage, Report, Seat, ValueOps},
+    actor::{self, Answer, Found, Loader, Loading, Origin, Outage, Report, Seat, ValueOps},
 };
 
 /// How often a caller takes another seat after an actor died; actors should not die even once.
@@ -19,11 +19,16 @@ const SEATS: usize = 8;
 struct Erased<V, F> {
     values: Arc<Values<V>>,
     loader: F,
-    span: Span,
+    /// The span around a load.
+    around: Span,
 }
 
-/// Boxes `loader`, to be run inside the current span.
-pub(super) fn erase<V, F, Fut, L, E>(values: &Arc<Values<V>>, loader: F) -> Box<dyn Loader>
+/// Boxes `loader`, to be run inside the span of its `call`.
+pub(super) fn erase<V, F, Fut, L, E>(
+    values: &Arc<Values<V>>,
+    loader: F,
+    call: &Span,
+) -> Box<dyn Loader>
 where
     V: Send + Sync + 'static,
     F: FnOnce() -> Fut + Send + 'static,
@@ -34,7 +39,7 @@ where
     Box::new(Erased {
         values: Arc::clone(values),
         loader,
-        span: Span::current(),
+        around: span::around_load(call),
     })
 }
 
@@ -50,12 +55,19 @@ where
         Arc::clone(&self.values) as _
     }
 
-    fn load(self: Box<Self>) -> BoxFuture<'static, Report> {
+    fn load(self: Box<Self>) -> Loading {
         let Self {
             values,
             loader,
-            span,
+            around,
         } = *self;
+        let span = span::of_load(&around, values.name.name());
+        // A disabled span would take the load out of its caller's.
+        let within = if span.is_disabled() {
+            around
+        } else {
+            span.clone()
+        };
         let load = async move {
             // The conversions are the user's code as well.
             let loaded = async { loader().await.map(Into::into).map_err(Into::into) };
@@ -70,7 +82,10 @@ where
                 }
             }
         };
-        load.instrument(span).boxed()
+        Loading {
+            report: load.instrument(within).boxed(),
+            span,
+        }
     }
 }
 
@@ -81,12 +96,14 @@ fn failed(error: BoxError) -> Error {
 /// Waits for the flight of `key`, and tells the recorder how the call was answered.
 ///
 /// A caller whose read met an outage says so: the flight that it leads asks the backend nothing.
+/// The `span` is that of the call.
 pub(super) async fn fly<V: Send + Sync + 'static>(
     engine: &Engine,
     values: &Values<V>,
     key: &Key,
     loader: Box<dyn Loader>,
     outage: Option<Outage>,
+    span: &Span,
 ) -> Result<Option<Arc<V>>, Error> {
     let answer = wait(engine, values, key, loader, outage).await;
     let (outcome, origin) = answer.unwrap_or_else(|error| (Err(error), Origin::OthersLoad));
@@ -97,7 +114,7 @@ pub(super) async fn fly<V: Send + Sync + 'static>(
         (Ok(_), Origin::OthersLoad) => Event::Coalesced,
         (Err(error), Origin::Store | Origin::OthersLoad) => Event::Failed(error.kind()),
     });
-    match outcome? {
+    let answer = outcome.and_then(|found| match found {
         None => Ok(None),
         // One flight serves one cache, and a cache has one type of value.
         Some(value) => value.downcast::<V>().map(Some).map_err(|_other| {
@@ -106,7 +123,9 @@ pub(super) async fn fly<V: Send + Sync + 'static>(
                 "the load of another type of value was joined",
             )
         }),
-    }
+    });
+    span::answered(span, &answer, origin);
+    answer
 }
 
 /// Takes a seat in the flight of `key`, and another if that one's actor dies.

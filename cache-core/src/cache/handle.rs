@@ -1,8 +1,10 @@
 //! The cache's handle, and its reads.
 
-use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
+use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
-use super::{call, lookup::Lookup, values::Values};
+use tracing::{Instrument, Span};
+
+use super::{call, lookup::Lookup, span, values::Values};
 use crate::{
     BackendCall, BoxError, CacheKey, Engine, Entry, Error, Event, Key, KeyBuf, KeyFor, Load, Peek,
     Policy, actor,
@@ -192,11 +194,9 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
                 self.count_found(found.is_some());
                 Ok(found)
             }
-            Ok(Known::Elsewhere(key, at)) => Box::pin(self.ask_or_fly(key, at, loader)).await,
+            Ok(Known::Elsewhere(key, at)) => self.beyond(key, at, loader).await,
             // The flight looks again whether the key may be read.
-            Ok(Known::Bypassed(key, _)) => {
-                Box::pin(self.ask_or_fly(key, Where::Nowhere, loader)).await
-            }
+            Ok(Known::Bypassed(key, _)) => self.beyond(key, Where::Nowhere, loader).await,
             Err(error) => {
                 self.values.observer.record(Event::Failed(error.kind()));
                 Err(error)
@@ -244,12 +244,31 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         KeyBuf::new(self.values.name.prefix(), limit)
     }
 
+    /// The way beyond this process, inside a span. A hit needs none of it, so it is boxed.
+    fn beyond<F, Fut, L, E>(
+        &self,
+        key: Key,
+        at: Where,
+        loader: F,
+    ) -> Pin<Box<impl Future<Output = Result<Option<Arc<V>>, Error>>>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<L, E>> + Send + 'static,
+        L: Into<Load<V>>,
+        E: Into<BoxError>,
+    {
+        let span = span::of_call(self.name(), self.engine.inner.core.backend.name());
+        let way = self.ask_or_fly(key, at, loader, span.clone());
+        Box::pin(way.instrument(span))
+    }
+
     /// The way of a miss: first the store, then the key's flight.
     async fn ask_or_fly<F, Fut, L, E>(
         &self,
         key: Key,
         at: Where,
         loader: F,
+        span: Span,
     ) -> Result<Option<Arc<V>>, Error>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -265,7 +284,9 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
                 Ok(Some(entry)) => {
                     if let Ok(found) = self.values.read(entry) {
                         self.count_found(found.is_some());
-                        return Ok(found);
+                        let answer = Ok(found);
+                        span::answered(&span, &answer, actor::Origin::Store);
+                        return answer;
                     }
                 }
                 // Rejected reads as well: each would be a load, without any limit.
@@ -276,8 +297,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
             }
         }
         // Not before: a hit of the store needs no loader.
-        let loader = call::erase(&self.values, loader);
-        call::fly(&self.engine, &self.values, &key, loader, outage).await
+        let loader = call::erase(&self.values, loader, &span);
+        call::fly(&self.engine, &self.values, &key, loader, outage, &span).await
     }
 
     /// Asks the store. Who does so lets the engine hear the answer: here that would make the future

@@ -9,6 +9,7 @@ mod call;
 mod coding;
 mod handle;
 mod lookup;
+mod span;
 mod values;
 mod writes;
 

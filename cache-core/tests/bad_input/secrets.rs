@@ -179,7 +179,12 @@ async fn what_is_logged_shows_no_key_and_no_value() {
     .await;
 
     let log = log.0.lock().unwrap();
-    for said in ["could not be decoded", "is queued", "could not be released"] {
+    for said in [
+        "could not be decoded",
+        "is queued",
+        "could not be released",
+        "coalesced=",
+    ] {
         assert!(log.contains(said), "{said} is not in: {log}");
     }
     tells_nothing(&log);

@@ -8,7 +8,7 @@ use super::{Driver, abandoned, timed_out};
 use crate::{
     BackendCall, ErrorKind, Event, Extend, Lease, LoadOutcome,
     actor::{
-        Report,
+        Loading, Report,
         call::call,
         load::{self, Remote},
         shard::LostLease,
@@ -30,19 +30,15 @@ impl Driver {
             self.post(Mark::Load);
             let began = Instant::now();
             let ended = self.load_once(lease).await;
-            let (outcome, report) = match ended {
-                Ended::With(report) => (report.outcome(), Some(report)),
-                Ended::TimedOut => (LoadOutcome::TimedOut, Some(Report::Failed(timed_out()))),
-                Ended::Vanished => (LoadOutcome::Vanished, None),
-            };
             self.observer.record(Event::Load {
-                outcome,
+                outcome: ended.outcome(),
                 took: began.elapsed(),
             });
-            match report {
-                Some(report) => return report,
-                None if self.promote().await => {}
-                None => return Report::Failed(abandoned()),
+            match ended {
+                Ended::With(report) => return report,
+                Ended::TimedOut => return Report::Failed(timed_out()),
+                Ended::Vanished if self.promote().await => {}
+                Ended::Vanished => return Report::Failed(abandoned()),
             }
         }
     }
@@ -54,7 +50,8 @@ impl Driver {
         let (Some(loader), Some(runtime)) = (leader.take_loader(), leader.runtime()) else {
             return Ended::Vanished;
         };
-        let loading = load::within(self.core.id, self.id, loader.load());
+        let Loading { report, span } = loader.load();
+        let loading = load::within(self.core.id, self.id, report);
         let remote = Remote::start(runtime, loading);
         let held = *lease;
         let lost = async {
@@ -78,6 +75,7 @@ impl Driver {
         if is_lost {
             *lease = None;
         }
+        span.record("outcome", ended.outcome().as_str());
         ended
     }
 
@@ -117,13 +115,17 @@ impl Driver {
     }
 }
 
-impl Report {
+impl Ended<Report> {
     fn outcome(&self) -> LoadOutcome {
         match self {
-            Self::Loaded { found: Some(_), .. } => LoadOutcome::Value,
-            Self::Loaded { found: None, .. } => LoadOutcome::Absent,
-            Self::Failed(error) if error.kind() == ErrorKind::Panicked => LoadOutcome::Panicked,
-            Self::Failed(_) => LoadOutcome::Failed,
+            Self::With(Report::Loaded { found: Some(_), .. }) => LoadOutcome::Value,
+            Self::With(Report::Loaded { found: None, .. }) => LoadOutcome::Absent,
+            Self::With(Report::Failed(error)) if error.kind() == ErrorKind::Panicked => {
+                LoadOutcome::Panicked
+            }
+            Self::With(Report::Failed(_)) => LoadOutcome::Failed,
+            Self::TimedOut => LoadOutcome::TimedOut,
+            Self::Vanished => LoadOutcome::Vanished,
         }
     }
 }

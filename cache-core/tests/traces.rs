@@ -1,0 +1,20 @@
+//! What the log and a trace show: spans, and nothing else while all is well.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
+#[path = "traces/calls.rs"]
+mod calls;
+#[path = "traces/listener.rs"]
+mod listener;
+#[path = "traces/loaders.rs"]
+mod loaders;
+#[path = "traces/quiet.rs"]
+mod quiet;
+mod support;
+
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
