@@ -32,6 +32,7 @@ use crate::{Entry, Error, Form, Key, Ttl};
 /// - `fill`, `extend`, `release` and `remove` may be repeated, and may arrive late: a lease that
 ///   has ended grants nothing.
 /// - Nothing is retried here. A failure is reported with its kind, and the core decides.
+/// - An error is logged with its text and with what is behind it: neither shows a key or a value.
 /// - There are no default bodies, so that a wrapper cannot forget to forward one.
 ///
 /// # Cancel safety

@@ -165,6 +165,11 @@ impl Error {
 
 #[cfg(feature = "actor")]
 impl Error {
+    /// What [`Display`](fmt::Display) prints.
+    pub(crate) fn text(&self) -> &'static str {
+        self.inner.text
+    }
+
     /// Whether the backend that failed a call like this did not answer.
     ///
     /// If it [rejected](ErrorKind::Rejected) the call it did, and if it can never accept its

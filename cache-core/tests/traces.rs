@@ -1,4 +1,4 @@
-//! What the log and a trace show: spans, and nothing else while all is well.
+//! What the log and a trace show: spans, and lines about a store in trouble.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -14,6 +14,8 @@ mod loaders;
 #[path = "traces/quiet.rs"]
 mod quiet;
 mod support;
+#[path = "traces/trouble.rs"]
+mod trouble;
 
 use std::time::Duration;
 

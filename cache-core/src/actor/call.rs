@@ -4,6 +4,7 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
+    slice,
     task::Poll,
     time::Duration,
 };
@@ -16,12 +17,13 @@ use tokio::{
 
 use crate::{BackendCall, Error, ErrorKind, Event, engine::Core, observer::Observer};
 
-/// Awaits one call to the backend for at most `deadline`, and tells `observer` about it.
+/// Awaits one call to the backend for at most its deadline, and tells `observer` about it, and the
+/// log if it fails.
 ///
 /// A call that answers at its first poll starts no timer. One that panics has failed.
-pub(super) async fn call<T>(
+async fn call<T>(
+    core: &Core,
     which: BackendCall,
-    deadline: Duration,
     observer: &Observer,
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
@@ -29,7 +31,7 @@ pub(super) async fn call<T>(
     let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
     let answer = match poll!(call.as_mut()) {
         Poll::Ready(answer) => Ok(answer),
-        Poll::Pending => match timer(deadline) {
+        Poll::Pending => match timer(deadline(core, which)) {
             Some(timer) => {
                 tokio::select! {
                     biased;
@@ -55,11 +57,12 @@ pub(super) async fn call<T>(
             error: answer.as_ref().err().map(Error::kind),
         });
     }
+    core.say_why(which, slice::from_ref(&answer));
     answer
 }
 
 impl Core {
-    /// Awaits one call to the backend for at most the engine's backend deadline.
+    /// Awaits one call to the backend for at most its deadline.
     ///
     /// Not an `async fn`: the state of another would be as large again in every caller's future.
     pub(crate) fn call<T>(
@@ -68,7 +71,36 @@ impl Core {
         observer: &Observer,
         future: impl Future<Output = Result<T, Error>>,
     ) -> impl Future<Output = Result<T, Error>> {
-        call(which, self.config.backend_deadline, observer, future)
+        call(self, which, observer, future)
+    }
+
+    /// Awaits one call that answers for each of many keys.
+    pub(crate) async fn call_each<T, Fut>(
+        &self,
+        which: BackendCall,
+        observer: &Observer,
+        call: impl FnOnce() -> Fut,
+    ) -> Result<Vec<Result<T, Error>>, Error>
+    where
+        Fut: Future<Output = Vec<Result<T, Error>>>,
+    {
+        let future = async {
+            let answers = call().await;
+            self.say_why(which, &answers);
+            Ok(answers)
+        };
+        self.call(which, observer, future).await
+    }
+}
+
+/// How long a call may take.
+fn deadline(core: &Core, which: BackendCall) -> Duration {
+    let deadline = core.config.backend_deadline;
+    if which == BackendCall::Extend {
+        // One that is not answered must not use up the time of the next.
+        deadline.min(core.config.lease_hold / 3)
+    } else {
+        deadline
     }
 }
 

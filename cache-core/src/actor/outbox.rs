@@ -10,7 +10,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
-    BackendCall, Error, Invalidation, Key,
+    BackendCall, Invalidation, Key,
     engine::{Busy, Chunk, Config, Core, Ticket},
 };
 
@@ -89,8 +89,10 @@ fn only<'a>(keys: &'a [Key], confirmed: &'a [bool], which: bool) -> impl Iterato
 
 /// Removes `keys`, once.
 async fn attempt(core: &Core, keys: &[Key]) -> Attempt {
-    let remove = async { Ok::<_, Error>(core.backend.remove(keys).await) };
-    let answers = core.call(BackendCall::Remove, &core.observer, remove).await;
+    let remove = || core.backend.remove(keys);
+    let answers = core
+        .call_each(BackendCall::Remove, &core.observer, remove)
+        .await;
     let mut answers = answers.unwrap_or_default().into_iter();
     let mut is_answered = false;
     let confirmed = keys.iter().map(|_| {

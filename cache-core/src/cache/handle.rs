@@ -317,9 +317,11 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         }
         let (places, keys): (Vec<usize>, Vec<Key>) = asked.into_iter().unzip();
         let core = &self.engine.inner.core;
-        let get_many = async { Ok(core.backend.get_many(&keys).await) };
+        let get_many = || core.backend.get_many(&keys);
         let observer = &self.values.observer;
-        let answers = core.call(BackendCall::GetMany, observer, get_many).await;
+        let answers = core
+            .call_each(BackendCall::GetMany, observer, get_many)
+            .await;
         let answers = answers.unwrap_or_else(|error| vec![Err(error); keys.len()]);
         // A part of the store that is out is an outage.
         let silence = |answer: &&Result<_, Error>| answer.as_ref().is_err_and(Error::is_silence);

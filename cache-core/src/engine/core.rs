@@ -7,9 +7,15 @@ use std::sync::{
 
 use parking_lot::Mutex;
 
-use super::{Busy, Config, OutageLoads, Outbox, admission::Admission, busy::Work, pulse::Pulse};
+use super::{
+    Busy, Config, OutageLoads, Outbox,
+    admission::Admission,
+    busy::Work,
+    pulse::Pulse,
+    trouble::{Trouble, is_trouble},
+};
 use crate::{
-    Backend, Error,
+    Backend, BackendCall, Error,
     flight::{SeatId, WaitGraph},
     observer::Observer,
 };
@@ -33,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) waits: Mutex<WaitGraph>,
     pub(crate) outbox: Outbox,
     pulse: Pulse,
+    trouble: Trouble,
     work: Arc<Work>,
     shut_down: AtomicBool,
     ids: AtomicU64,
@@ -52,6 +59,7 @@ impl Core {
             observer,
             waits: Mutex::default(),
             pulse: Pulse::default(),
+            trouble: Trouble::default(),
             work: Arc::default(),
             shut_down: AtomicBool::new(false),
             ids: AtomicU64::new(0),
@@ -84,6 +92,16 @@ impl Core {
     pub(crate) fn hear<T>(&self, answer: &Result<T, Error>) {
         if self.pulse.hear(answer.as_ref().map(drop)) && self.outbox.is_owing() {
             self.outbox.wake();
+        }
+    }
+
+    /// Says in the log why a `call` to the backend failed, if it did, unless that was said lately.
+    /// A call about many keys is one that failed, whatever became of how many of them.
+    #[inline]
+    pub(crate) fn say_why<T>(&self, call: BackendCall, answers: &[Result<T, Error>]) {
+        let mut errors = answers.iter().filter_map(|answer| answer.as_ref().err());
+        if let Some(error) = errors.find(|error| is_trouble(error.kind())) {
+            self.trouble.hear(self.backend.name(), call, error);
         }
     }
 

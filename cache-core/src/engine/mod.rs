@@ -14,6 +14,7 @@ mod outbox;
 mod probe;
 mod pulse;
 mod queue;
+mod trouble;
 
 #[cfg(feature = "testing")]
 pub use self::probe::Census;

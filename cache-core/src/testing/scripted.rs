@@ -66,6 +66,8 @@ pub enum Act {
     Fail,
     /// Fails at once with an error of this kind, without effect.
     FailAs(ErrorKind),
+    /// Fails at once with this error, without effect.
+    FailWith(Error),
     /// Takes effect, and fails.
     FailAfter,
     /// Never answers, without effect.
@@ -117,6 +119,7 @@ impl<B: Backend> Scripted<B> {
             None => effect.await,
             Some(Act::Fail) => failed(unavailable()),
             Some(Act::FailAs(kind)) => failed(Error::new(kind, "the script says so")),
+            Some(Act::FailWith(error)) => failed(error),
             Some(Act::FailAfter) => {
                 drop(effect.await);
                 failed(unavailable())

@@ -183,6 +183,7 @@ async fn what_is_logged_shows_no_key_and_no_value() {
         "could not be decoded",
         "is queued",
         "could not be released",
+        "a call to the backend failed",
         "coalesced=",
     ] {
         assert!(log.contains(said), "{said} is not in: {log}");

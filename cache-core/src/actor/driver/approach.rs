@@ -127,10 +127,10 @@ impl Driver {
     /// Removes an entry that cannot be decoded.
     async fn remove(&self) -> Result<(), Error> {
         let keys = [self.key.clone()];
-        let remove = async { Ok(self.core.backend.remove(&keys).await) };
+        let remove = || self.core.backend.remove(&keys);
         let answers = self
             .core
-            .call(BackendCall::Remove, &self.observer, remove)
+            .call_each(BackendCall::Remove, &self.observer, remove)
             .await;
         answers?.into_iter().collect()
     }

@@ -9,7 +9,6 @@ use crate::{
     BackendCall, ErrorKind, Event, Extend, Lease, LoadOutcome,
     actor::{
         Loading, Report,
-        call::call,
         load::{self, Remote},
         shard::LostLease,
     },
@@ -105,9 +104,10 @@ impl Driver {
             next += hold / 3;
             sleep_until(next).await;
             let extend = self.core.backend.extend(&self.key, lease, hold);
-            // One that is not answered must not use up the time of the next.
-            let deadline = self.core.config.backend_deadline.min(hold / 3);
-            let extended = call(BackendCall::Extend, deadline, &self.observer, extend).await;
+            let extended = self
+                .core
+                .call(BackendCall::Extend, &self.observer, extend)
+                .await;
             if let Ok(Extend::Lost) = extended {
                 return;
             }
