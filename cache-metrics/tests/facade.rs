@@ -45,7 +45,6 @@ async fn all_that_is_counted_comes_out_of_the_services_own_exporter() {
     on_scene(facade, async |scene| {
         scene.users.get_or_load(&1, loads).await.unwrap();
         scene.users.get_or_load(&1, loads).await.unwrap();
-        scene.script.once(BackendCall::Acquire, Act::Fail);
         scene.users.get_or_load(&2, fails).await.unwrap_err();
         scene.script.once(BackendCall::Remove, Act::Fail);
         scene.users.invalidate(&1).await;
@@ -63,7 +62,7 @@ async fn all_that_is_counted_comes_out_of_the_services_own_exporter() {
         "cache_load_duration_seconds_count{cache=\"user\"} 2",
         "cache_load_duration_seconds_sum{cache=\"user\"} 2",
         "cache_queued_invalidations 1",
-        "cache_backend_errors_total{call=\"acquire\",error=\"unavailable\"} 1",
+        "cache_backend_errors_total{call=\"remove\",error=\"unavailable\"} 1",
         "cache_backend_duration_seconds_count{call=\"acquire\"} 2",
     ] {
         has(&text, line);

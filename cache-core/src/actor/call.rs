@@ -4,7 +4,6 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    slice,
     task::Poll,
     time::Duration,
 };
@@ -15,10 +14,14 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use crate::{BackendCall, Error, ErrorKind, Event, engine::Core, observer::Observer};
+use crate::{
+    BackendCall, Error, ErrorKind, Event,
+    engine::{Core, is_trouble},
+    observer::Observer,
+};
 
 /// Awaits one call to the backend for at most its deadline, and tells `observer` about it, and the
-/// log if it fails.
+/// log if it fails. What it answers may hold failures itself: `failure` finds one.
 ///
 /// A call that answers at its first poll starts no timer. One that panics has failed.
 async fn call<T>(
@@ -26,6 +29,7 @@ async fn call<T>(
     which: BackendCall,
     observer: &Observer,
     call: impl Future<Output = Result<T, Error>>,
+    failure: impl Fn(&T) -> Option<&Error>,
 ) -> Result<T, Error> {
     let began = observer.listens().then(Instant::now);
     let mut call = pin!(AssertUnwindSafe(call).catch_unwind());
@@ -50,14 +54,20 @@ async fn call<T>(
             Err(Error::new(ErrorKind::Unavailable, "the backend panicked"))
         })
     });
+    let error = match &answer {
+        Ok(answer) => failure(answer),
+        Err(error) => Some(error),
+    };
     if let Some(began) = began {
         observer.record(Event::Backend {
             call: which,
             took: began.elapsed(),
-            error: answer.as_ref().err().map(Error::kind),
+            error: error.map(Error::kind),
         });
     }
-    core.say_why(which, slice::from_ref(&answer));
+    if let Some(error) = error {
+        core.say_why(which, error);
+    }
     answer
 }
 
@@ -71,26 +81,29 @@ impl Core {
         observer: &Observer,
         future: impl Future<Output = Result<T, Error>>,
     ) -> impl Future<Output = Result<T, Error>> {
-        call(self, which, observer, future)
+        call(self, which, observer, future, |_| None)
     }
 
-    /// Awaits one call that answers for each of many keys.
-    pub(crate) async fn call_each<T, Fut>(
+    /// Awaits one call that answers for each of many keys. It is one that failed, whatever became of
+    /// how many of them.
+    pub(crate) fn call_each<T>(
         &self,
         which: BackendCall,
         observer: &Observer,
-        call: impl FnOnce() -> Fut,
-    ) -> Result<Vec<Result<T, Error>>, Error>
-    where
-        Fut: Future<Output = Vec<Result<T, Error>>>,
-    {
-        let future = async {
-            let answers = call().await;
-            self.say_why(which, &answers);
-            Ok(answers)
-        };
-        self.call(which, observer, future).await
+        future: impl Future<Output = Vec<Result<T, Error>>>,
+    ) -> impl Future<Output = Result<Vec<Result<T, Error>>, Error>> {
+        call(self, which, observer, future.map(Ok), |answers| {
+            worst(answers)
+        })
     }
+}
+
+/// The first failure that is the backend's, or else the first.
+fn worst<T>(answers: &[Result<T, Error>]) -> Option<&Error> {
+    let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
+    errors()
+        .find(|error| is_trouble(error.kind()))
+        .or_else(|| errors().next())
 }
 
 /// How long a call may take.

@@ -95,12 +95,10 @@ impl Core {
         }
     }
 
-    /// Says in the log why a `call` to the backend failed, if it did, unless that was said lately.
-    /// A call about many keys is one that failed, whatever became of how many of them.
-    #[inline]
-    pub(crate) fn say_why<T>(&self, call: BackendCall, answers: &[Result<T, Error>]) {
-        let mut errors = answers.iter().filter_map(|answer| answer.as_ref().err());
-        if let Some(error) = errors.find(|error| is_trouble(error.kind())) {
+    /// Says in the log why a `call` to the backend failed, unless that was said lately, or is the
+    /// caller's own doing.
+    pub(crate) fn say_why(&self, call: BackendCall, error: &Error) {
+        if is_trouble(error.kind()) {
             self.trouble.hear(self.backend.name(), call, error);
         }
     }

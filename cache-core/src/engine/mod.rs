@@ -27,6 +27,7 @@ pub(crate) use self::{
     outage::OutageLoads,
     outbox::Outbox,
     queue::{Chunk, Ticket},
+    trouble::is_trouble,
 };
 pub use self::{
     builder::EngineBuilder,

@@ -48,7 +48,7 @@ impl Trouble {
 }
 
 /// Whether it is the backend that such an error is about, and not its caller.
-pub(super) fn is_trouble(kind: ErrorKind) -> bool {
+pub(crate) fn is_trouble(kind: ErrorKind) -> bool {
     !matches!(
         kind,
         ErrorKind::InvalidInput | ErrorKind::NoRuntime | ErrorKind::Shutdown

@@ -234,6 +234,27 @@ async fn each_call_to_the_backend_is_told_of_with_its_time_and_its_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_about_many_keys_of_which_some_fail_is_told_with_an_error() {
+    on_stage(async |stage| {
+        let counted = counted(&stage);
+        stage.script.ask();
+        stage.script.once(BackendCall::GetMany, Act::Fail);
+        counted.users.get_many([&1, &2]).await;
+        stage.script.once(BackendCall::Remove, Act::Fail);
+        counted.users.invalidate(&1).await;
+        for call in [BackendCall::GetMany, BackendCall::Remove] {
+            let told = Event::Backend {
+                call,
+                took: Duration::ZERO,
+                error: Some(ErrorKind::Unavailable),
+            };
+            assert_eq!(counted.of(told), 1, "{told:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_concerns_no_single_cache_is_told_to_the_engines_recorder() {
     on_stage(async |stage| {
         let counted = counted(&stage);
