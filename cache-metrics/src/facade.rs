@@ -1,7 +1,8 @@
 //! The series through the `metrics` facade.
 
 use std::{
-    fmt,
+    collections::HashMap,
+    fmt, mem,
     ops::ControlFlow,
     sync::{Arc, Weak},
     time::Duration,
@@ -45,8 +46,8 @@ const METADATA: Metadata<'static> =
 /// # }
 /// ```
 ///
-/// Counters and gauges are copied when they are [published](Self::publish), so a hit costs what it
-/// costs with [`Stats`] alone. Durations are recorded one by one as they come, since the facade
+/// Counters and gauges are handed on when they are [published](Self::publish), so a hit costs what
+/// it costs with [`Stats`] alone. Durations are recorded one by one as they come, since the facade
 /// takes them in no other way, and its exporter decides what it makes of them. Names and labels are
 /// those of the [catalogue](crate::catalogue).
 ///
@@ -63,8 +64,12 @@ struct Inner {
     stats: Stats,
     /// By [`BackendCall`].
     calls: Arc<[Histogram; BackendCall::ALL.len()]>,
+    published: Mutex<Published>,
     publishing: Mutex<Option<Ticker>>,
 }
+
+/// What was handed on of each counter: its name, its label values, and its count.
+type Published = HashMap<(&'static str, Vec<String>), u64>;
 
 /// Counts the events of one cache, and hands on durations.
 struct CacheFacade {
@@ -86,34 +91,48 @@ impl Facade {
             inner: Arc::new(Inner {
                 stats: stats.clone(),
                 calls: Arc::new(calls),
+                published: Mutex::default(),
                 publishing: Mutex::default(),
             }),
         }
     }
 
-    /// Copies all counters and gauges, as they are now, to the exporter.
+    /// Adds to the exporter's counters what came since this was called last, and sets its gauges.
     pub fn publish(&self) {
         let snapshot = self.inner.stats.snapshot();
+        let mut published = self.inner.published.lock();
+        // A cache that is gone is forgotten with its counts: if it comes back it begins at zero.
+        let before = mem::take(&mut *published);
         for family in &FAMILIES {
             describe(family);
             family.read(&snapshot, &mut |values, value| {
-                let names = family.labels().iter();
-                let labels = names
-                    .zip(values)
-                    .map(|(name, value)| Label::new(*name, (*value).to_owned()));
-                let key = key(&self.inner.stats, family.name(), labels);
-                with_recorder(|recorder| match value {
+                let key = self.key(family, values);
+                match value {
                     Value::Count(count) => {
-                        recorder.register_counter(&key, &METADATA).absolute(count);
+                        let values = values.iter().map(|value| (*value).to_owned()).collect();
+                        let series = (family.name(), values);
+                        let new = since(count, before.get(&series).copied());
+                        // Not `absolute`, which some exporters take for another counter, and which
+                        // stands still when a cache begins anew.
+                        with_recorder(|it| it.register_counter(&key, &METADATA).increment(new));
+                        published.insert(series, count);
                     }
                     Value::Level(level) => {
-                        recorder.register_gauge(&key, &METADATA).set(float(level));
+                        with_recorder(|it| it.register_gauge(&key, &METADATA).set(float(level)));
                     }
                     // Recorded as they came.
                     Value::Distribution(_) => {}
-                });
+                }
             });
         }
+    }
+
+    fn key(&self, family: &Family, values: &[&str]) -> Key {
+        let names = family.labels().iter();
+        let labels = names
+            .zip(values)
+            .map(|(name, value)| Label::new(*name, (*value).to_owned()));
+        key(&self.inner.stats, family.name(), labels)
     }
 
     /// [Publishes](Self::publish) every `interval`, until the last handle of this facade is
@@ -172,6 +191,11 @@ fn record_call(calls: &[Histogram; BackendCall::ALL.len()], event: Event) {
             calls.record(took);
         }
     }
+}
+
+/// What a counter has grown by; all of it, if it began anew.
+fn since(count: u64, before: Option<u64>) -> u64 {
+    count.checked_sub(before.unwrap_or(0)).unwrap_or(count)
 }
 
 fn describe(family: &Family) {

@@ -127,6 +127,13 @@ fn published_again_a_counter_is_not_added_to() {
     user.record(Event::Hit);
     facade.publish();
     has(&text(&exporter), "cache_calls_total{cache=\"user\"} 2");
+
+    // A cache that is built again begins at zero, and the service's counter goes on.
+    drop(user);
+    let user = facade.cache("user");
+    user.record(Event::Hit);
+    facade.publish();
+    has(&text(&exporter), "cache_calls_total{cache=\"user\"} 3");
 }
 
 #[tokio::test(start_paused = true)]
