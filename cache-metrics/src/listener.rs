@@ -94,6 +94,7 @@ impl Exporter {
     /// # drop(listener);
     /// # Ok(())
     /// # }
+    /// # drop(example());
     /// ```
     pub async fn listen(&self, address: SocketAddr) -> Result<Listener, SetupError> {
         if Handle::try_current().is_err() {
