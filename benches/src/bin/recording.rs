@@ -1,11 +1,11 @@
 //! What it costs to count: a hit in memory without a recorder, with one that counts by a single
-//! shared atomic, and with `Stats`.
+//! shared atomic, and with `Stats`; and the count alone, without a hit.
 //!
-//! Each round measures all rows, one after the other, with as many threads as are asked for, which
-//! all read the same thousand keys. `added` compares each round with the same round of the row
-//! without a recorder. `cpu` is processor time of the process per hit: threads that wait for each
-//! other's cache lines use it up, so it shows what they cost each other, and on a noisy machine it
-//! is the steadier number.
+//! Each round measures all rows, one after the other, with 1, 2 and 8 threads, which all read the
+//! same thousand keys. `added` compares each round with the same round of the row without a
+//! recorder. `cpu` is processor time of the process per hit: threads that wait for each other's
+//! cache lines use it up, so it shows what they cost each other, and on a noisy machine it is the
+//! steadier number.
 //!
 //! `--rounds N`, 15 if it is not given.
 #![expect(
@@ -44,13 +44,13 @@ use tokio::runtime::Runtime;
 
 const THREADS: [usize; 3] = [1, 2, 8];
 const KEYS: u64 = 1_000;
-/// Hits of all threads together in one round: some tens of milliseconds.
-const HITS: usize = 400_000;
+/// How often it is done in one round, by all threads together: some tens of milliseconds of hits.
+const STEPS: usize = 400_000;
 
-/// A cache whose hits are measured, and what it is called.
+/// Something that threads do again and again, and what it is called.
 struct Row {
     name: &'static str,
-    users: Cache<u64, u64>,
+    step: Box<dyn Fn(u64) + Sync>,
 }
 
 /// What a hit took, in nanoseconds.
@@ -96,39 +96,38 @@ fn main() -> ExitCode {
 }
 
 fn run(rounds: usize) {
-    let runtime = Runtime::new().expect("a runtime");
-    let stats = Stats::new();
-    let rows = runtime.block_on(async {
-        [
-            row("no recorder", None::<Stats>).await,
-            row("one shared atomic", Some(OneAtomic::default())).await,
-            row("Stats", Some(stats.clone())).await,
-        ]
-    });
     for line in surroundings::machine() {
         println!("{line}");
     }
-    println!("rounds   {rounds} of {HITS} hits, medians");
+    println!("rounds   {rounds} of {STEPS} in all threads together, medians");
+    let runtime = Runtime::new().expect("a runtime");
+    let (hits, counts) = (Stats::new(), Stats::new());
+    let of_hits = runtime.block_on(async {
+        [
+            hit("a hit, no recorder", None::<Stats>).await,
+            hit("counted by one atomic", Some(OneAtomic::default())).await,
+            hit("counted by Stats", Some(hits.clone())).await,
+        ]
+    });
+    let alone = [
+        count("the count alone: nothing", None),
+        count("one atomic", Some(OneAtomic::default().cache("user"))),
+        count("Stats", Some(counts.cache("user"))),
+    ];
     for threads in THREADS {
-        let mut costs = [const { Vec::new() }; 3];
-        for row in &rows {
-            // Once without being counted.
-            round(row, threads);
-        }
-        for _ in 0..rounds {
-            for (row, costs) in rows.iter().zip(&mut costs) {
-                costs.push(round(row, threads));
-            }
-        }
-        print(threads, &rows, &costs);
+        compare(&of_hits, threads, rounds);
+        compare(&alone, threads, rounds);
     }
-    let snapshot = stats.snapshot();
-    let users = snapshot.cache("user").expect("it is counted");
-    let all = (THREADS.len() * (rounds + 1) * HITS) as u64;
-    assert_eq!(users.hit(), all, "none was lost");
+    let all = (THREADS.len() * (rounds + 1) * STEPS) as u64;
+    for stats in [hits, counts] {
+        let snapshot = stats.snapshot();
+        let users = snapshot.cache("user").expect("it is counted");
+        assert_eq!(users.hit(), all, "none was lost");
+    }
 }
 
-async fn row(name: &'static str, recorder: Option<impl Recorder>) -> Row {
+/// A row of hits, told to `recorder`.
+async fn hit(name: &'static str, recorder: Option<impl Recorder>) -> Row {
     let memory = Memory::builder().max_entries(10 * KEYS).build();
     let mut engine = Engine::builder(memory.expect("a store"));
     if let Some(recorder) = recorder {
@@ -136,17 +135,50 @@ async fn row(name: &'static str, recorder: Option<impl Recorder>) -> Row {
     }
     let engine = engine.build().expect("an engine");
     let hour = Duration::from_secs(3600);
-    let users = engine.cache("user").ttl(hour).build().expect("a cache");
+    let users: Cache<u64, u64> = engine.cache("user").ttl(hour).build().expect("a cache");
     for key in 0..KEYS {
         users.put(&key, key).await.expect("it is stored");
     }
-    Row { name, users }
+    let step = move |key| {
+        let load = || async { Ok::<u64, Infallible>(0) };
+        let found = users.get_or_load(&key, load).now_or_never();
+        let found = found.expect("a hit").expect("an answer");
+        assert_eq!(found.as_deref(), Some(&key));
+    };
+    Row {
+        name,
+        step: Box::new(step),
+    }
 }
 
-/// Has `threads` read.
+/// A row of counts.
+fn count(name: &'static str, recorder: Option<Arc<dyn CacheRecorder>>) -> Row {
+    let step: Box<dyn Fn(u64) + Sync> = match recorder {
+        Some(recorder) => Box::new(move |_| recorder.record(Event::Hit)),
+        None => Box::new(|_| ()),
+    };
+    Row { name, step }
+}
+
+/// Measures rows side by side, of which the first is the base, and prints them.
+fn compare(rows: &[Row; 3], threads: usize, rounds: usize) {
+    let mut costs = [const { Vec::new() }; 3];
+    for row in rows {
+        // Once without being counted.
+        round(row, threads);
+    }
+    for _ in 0..rounds {
+        for (row, costs) in rows.iter().zip(&mut costs) {
+            costs.push(round(row, threads));
+        }
+    }
+    print(threads, rows, &costs);
+}
+
+/// Has `threads` do it.
 fn round(row: &Row, threads: usize) -> Cost {
     let gate = Barrier::new(threads + 1);
-    let each = HITS / threads;
+    let each = STEPS / threads;
     let (begin, cpu) = thread::scope(|scope| {
         for thread in 0..threads {
             let gate = &gate;
@@ -154,11 +186,7 @@ fn round(row: &Row, threads: usize) -> Cost {
                 let mut draws = Rng::with_seed(thread as u64);
                 gate.wait();
                 for _ in 0..each {
-                    let key = draws.u64(0..KEYS);
-                    let load = || async { Ok::<u64, Infallible>(0) };
-                    let found = row.users.get_or_load(&key, load).now_or_never();
-                    let found = found.expect("a hit").expect("an answer");
-                    assert_eq!(found.as_deref(), Some(&key));
+                    (row.step)(draws.u64(0..KEYS));
                 }
             });
         }
@@ -176,7 +204,7 @@ fn round(row: &Row, threads: usize) -> Cost {
 
 fn print(threads: usize, rows: &[Row; 3], costs: &[Vec<Cost>; 3]) {
     println!(
-        "\n{:<24}{:>10}{:>10}{:>12}{:>10}",
+        "\n{:<28}{:>10}{:>10}{:>12}{:>10}",
         format!("threads: {threads}"),
         "wall ns",
         "cpu ns",
@@ -186,7 +214,7 @@ fn print(threads: usize, rows: &[Row; 3], costs: &[Vec<Cost>; 3]) {
     for (row, own) in rows.iter().zip(costs) {
         let pairs = || own.iter().zip(&costs[0]);
         println!(
-            "  {:<22}{:>10.1}{:>10.1}{:>12.1}{:>8.1} %",
+            "  {:<26}{:>10.1}{:>10.1}{:>12.1}{:>8.1} %",
             row.name,
             median(own.iter().map(|cost| cost.wall)),
             median(own.iter().map(|cost| cost.cpu)),

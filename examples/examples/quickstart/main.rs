@@ -9,22 +9,22 @@
     reason = "this program is here to show something"
 )]
 
+mod counts;
 mod database;
 mod scenes;
 mod service;
-mod stats;
 mod table;
 
 use std::{error::Error, sync::Arc, thread, time::Duration};
 
 use cache_core::{Cache, Engine};
 use cache_memory::Memory;
+use cache_metrics::{CacheSnapshot, Stats};
 
 use self::{
     database::{Database, User},
     scenes::{Measured, Retelling},
     service::Service,
-    stats::{Counts, Stats},
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -37,7 +37,7 @@ async fn main() -> Result<(), BoxError> {
     let folder = tempfile::tempdir()?;
     let db = Arc::new(Database::create(&folder.path().join("users.db"), USERS).await?);
 
-    let stats = Stats::default();
+    let stats = Stats::new();
     let memory = Memory::builder().max_entries(100_000).build()?;
     let engine = Engine::builder(memory).recorder(stats.clone()).build()?;
     let users: Cache<i64, User> = engine
@@ -55,17 +55,18 @@ async fn main() -> Result<(), BoxError> {
         scenes::failing_query(&service).await?,
     ];
     let retelling = scenes::update_during_a_load(&service).await?;
-    let counts = stats.counts();
-    counts.check(&measured, &retelling);
+    let snapshot = stats.snapshot();
+    let counts = snapshot.cache("user").ok_or("the cache is counted")?;
+    counts::check(counts, &measured, &retelling);
 
     let report = engine.shutdown(Duration::from_secs(5)).await;
     assert_eq!(report.still_running, 0, "no background work is left");
 
-    show(&measured, &retelling, &counts);
+    show(&measured, &retelling, counts);
     Ok(())
 }
 
-fn show(measured: &[Measured], retelling: &Retelling, counts: &Counts) {
+fn show(measured: &[Measured], retelling: &Retelling, counts: &CacheSnapshot) {
     println!(
         "A read-through cache before {} users in a SQLite file, on {} cores.\n",
         table::count(USERS.unsigned_abs()),
@@ -87,8 +88,13 @@ fn show(measured: &[Measured], retelling: &Retelling, counts: &Counts) {
         println!("  {number}. {line}");
     }
 
-    println!("\nWhat a recorder of the service's own has counted:\n");
-    let counted = [counts.total(), counts.hits, counts.misses, counts.db_fails];
+    println!("\nWhat was counted of it:\n");
+    let counted = [
+        counts.total(),
+        counts.hit(),
+        counts.miss(),
+        counts.db_fails(),
+    ];
     let counted = counted.map(table::count);
     table::print(["Total", "Hit", "Miss", "DbFails"], [counted]);
 
