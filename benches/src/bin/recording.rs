@@ -1,5 +1,6 @@
 //! What it costs to count: a hit in memory without a recorder, with one that counts by a single
-//! shared atomic, and with `Stats`; and the count alone, without a hit.
+//! shared atomic, and with `Stats`; the count alone, without a hit; and a scrape of many caches
+//! while a thread counts.
 //!
 //! Each round measures all rows, one after the other, with 1, 2 and 8 threads, which all read the
 //! same thousand keys. `added` compares each round with the same round of the row without a
@@ -28,7 +29,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc, Barrier,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -37,12 +38,13 @@ use std::{
 use benches::{Options, median, surroundings, workload::cpu_time};
 use cache_core::{Cache, CacheRecorder, Engine, Event, Recorder};
 use cache_memory::Memory;
-use cache_metrics::Stats;
+use cache_metrics::{Exporter, Stats};
 use fastrand::Rng;
 use futures_util::FutureExt;
 use tokio::runtime::Runtime;
 
 const THREADS: [usize; 3] = [1, 2, 8];
+const CACHES: [usize; 4] = [1, 10, 100, 1_000];
 const KEYS: u64 = 1_000;
 /// How often it is done in one round, by all threads together: some tens of milliseconds of hits.
 const STEPS: usize = 400_000;
@@ -117,6 +119,13 @@ fn run(rounds: usize) {
     for threads in THREADS {
         compare(&of_hits, threads, rounds);
         compare(&alone, threads, rounds);
+    }
+    println!(
+        "\n{:<28}{:>10}{:>14}{:>10}",
+        "a scrape of", "us", "us per cache", "KiB"
+    );
+    for caches in CACHES {
+        scrape(caches, rounds);
     }
     let all = (THREADS.len() * (rounds + 1) * STEPS) as u64;
     for stats in [hits, counts] {
@@ -200,6 +209,38 @@ fn round(row: &Row, threads: usize) -> Cost {
         wall: nanos(wall) * cores.min(threads) as f64,
         cpu: nanos(cpu),
     }
+}
+
+/// Measures a scrape of so many caches while a thread counts hits of one, and prints it.
+fn scrape(caches: usize, rounds: usize) {
+    let stats = Stats::new();
+    let exporter = Exporter::new(&stats);
+    let caches: Vec<_> = (0..caches)
+        .map(|cache| stats.cache(&format!("cache_{cache}")))
+        .collect();
+    let is_over = AtomicBool::new(false);
+    let mut texts = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                caches[0].record(Event::Hit);
+            }
+        });
+        for _ in 0..rounds {
+            let begin = Instant::now();
+            let text = exporter.text();
+            texts.push((begin.elapsed().as_secs_f64() * 1e6, text.len()));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let took = median(texts.iter().map(|(took, _)| *took));
+    let bytes = median(texts.iter().map(|(_, bytes)| *bytes as f64));
+    println!(
+        "  {:<26}{took:>10.0}{:>14.1}{:>10.0}",
+        format!("{} caches", caches.len()),
+        took / caches.len() as f64,
+        bytes / 1024.0
+    );
 }
 
 fn print(threads: usize, rows: &[Row; 3], costs: &[Vec<Cost>; 3]) {
