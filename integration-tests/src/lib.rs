@@ -14,6 +14,8 @@
 //!
 //! A [`Cluster`] and [`Sentinels`] come by the last two ways only, all of one in the same way.
 //!
+//! A [`Prometheus`] is the program `prometheus` on the `PATH`, with [`promtool()`] beside it.
+//!
 //! If there is none of these, the test fails with a text that says how to get one. It never skips.
 //!
 //! | variable | means | default |
@@ -63,6 +65,7 @@
 mod cluster;
 mod error;
 mod lock;
+mod prometheus;
 mod proxy;
 mod sentinels;
 mod server;
@@ -72,6 +75,7 @@ mod wait;
 pub use self::{
     cluster::{Cluster, ClusterBuilder},
     error::Error,
+    prometheus::{Prometheus, Sample, Verdict, promtool},
     proxy::{Direction, Proxy, Request},
     sentinels::{Sentinels, SentinelsBuilder},
     server::{Builder, Server, Way},

@@ -140,7 +140,8 @@ fn set(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
-fn on_the_path(program: &str, path: &OsStr) -> Option<PathBuf> {
+/// Looks for a program in the folders of `path`.
+pub(crate) fn on_the_path(program: &str, path: &OsStr) -> Option<PathBuf> {
     env::split_paths(path)
         .filter(|folder| folder != Path::new(""))
         .map(|folder| folder.join(program))

@@ -13,7 +13,7 @@ mod node;
 mod port;
 mod process;
 mod replica;
-mod sweep;
+pub(crate) mod sweep;
 
 pub use self::{builder::Builder, find::Way, handle::Server};
-pub(crate) use self::{builder::Network, handle::expect, port::Port};
+pub(crate) use self::{builder::Network, find::on_the_path, handle::expect, port::Port};
