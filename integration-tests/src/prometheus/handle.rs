@@ -11,7 +11,7 @@ use crate::{Error, server::expect, wait::until_ok};
 /// It opens its storage first.
 const START: Duration = Duration::from_secs(30);
 
-/// A Prometheus of a test's own, which scrapes one target every quarter of a second.
+/// A Prometheus of a test's own, which scrapes one target every half second.
 ///
 /// It listens on 127.0.0.1 only, and ends when this is dropped.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Prometheus {
 
     async fn start(target: SocketAddr) -> Result<Self, Error> {
         let config = format!(
-            "global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\n\
+            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
              scrape_configs: [{{job_name: test, static_configs: [{{targets: ['{target}']}}]}}]\n"
         );
         let process = Process::start(&config)?;
