@@ -2,19 +2,15 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use cache_core::{BreakerState, Cache, Engine, ErrorKind, Event, Guarantee, Recorder};
 use cache_memory::Memory;
-use cache_metrics::{Exporter, Stats};
+use cache_metrics::{Exporter, Listener, Stats};
 use integration_tests::{Prometheus, within};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
-};
 
 use super::{
     alerts::{Alert, alerts},
@@ -31,6 +27,7 @@ struct Service {
     orders: Cache<u64, String>,
     next: AtomicU64,
     prometheus: Prometheus,
+    _listener: Listener,
     _engine: Engine,
 }
 
@@ -47,13 +44,15 @@ impl Service {
         // `Memory` has no breaker, and nothing that its guarantee depends on.
         stats.record(Event::Breaker(BreakerState::Closed));
         stats.record(Event::Guarantee(Guarantee::Strict));
-        let target = serve(Exporter::new(&stats)).await;
+        let any_port = SocketAddr::new(Listener::LOOPBACK.ip(), 0);
+        let listener = Exporter::new(&stats).listen(any_port).await.unwrap();
         Self {
             users: cache("user"),
             orders: cache("order"),
             stats,
             next: AtomicU64::new(0),
-            prometheus: Prometheus::scraping(target).await,
+            prometheus: Prometheus::scraping(listener.address()).await,
+            _listener: listener,
             _engine: engine,
         }
     }
@@ -84,33 +83,6 @@ impl Service {
         })
         .await;
     }
-}
-
-/// Answers every request with the series, for as long as the test runs.
-async fn serve(exporter: Exporter) -> SocketAddr {
-    async fn answer(stream: &mut TcpStream, exporter: &Exporter) -> io::Result<()> {
-        let mut request = BufReader::new(&mut *stream).lines();
-        // An empty line ends the request.
-        while request.next_line().await?.is_some_and(|it| !it.is_empty()) {}
-        let text = exporter.text();
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            Exporter::CONTENT_TYPE,
-            text.len(),
-        );
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(text.as_bytes()).await?;
-        stream.shutdown().await
-    }
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            // Who went away does not want an answer.
-            answer(&mut stream, &exporter).await.ok();
-        }
-    });
-    address
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,6 +142,7 @@ async fn the_series_of_a_cache_end_with_it() {
         users,
         orders,
         prometheus,
+        _listener: _listening,
         ..
     } = Service::start().await;
     // One query tells the end of a cache from a scrape that failed.
