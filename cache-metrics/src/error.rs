@@ -6,6 +6,7 @@
 pub enum SetupError {
     /// An interval is zero.
     #[error("the interval of `{setting}` is zero: give it a time, such as one minute")]
+    #[non_exhaustive]
     ZeroInterval {
         /// The method it was given to.
         setting: &'static str,
@@ -14,15 +15,16 @@ pub enum SetupError {
     #[error(
         "`{setting}` needs a tokio runtime with timers and, to listen, with I/O: call it inside one"
     )]
+    #[non_exhaustive]
     NoRuntime {
         /// The method that was called.
         setting: &'static str,
     },
     /// An address cannot be listened on.
-    #[cfg(feature = "listener")]
     #[error(
         "cannot listen on {address}: choose an address of this machine and a port that is free"
     )]
+    #[non_exhaustive]
     Bind {
         /// The address.
         address: std::net::SocketAddr,
@@ -30,9 +32,13 @@ pub enum SetupError {
         source: std::io::Error,
     },
     /// Several stats that are exported together have the same engine name, or none.
-    #[cfg(feature = "prometheus")]
     #[error(
-        "two stats of one exporter have the same engine name: make each by `Stats::named` with a name of its own"
+        "two stats of one exporter have the engine name {name:?}: make each by `Stats::named` with a \
+         name of its own"
     )]
-    SameEngine,
+    #[non_exhaustive]
+    SameEngine {
+        /// The name, which is empty if they have none.
+        name: String,
+    },
 }

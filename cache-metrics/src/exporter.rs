@@ -66,11 +66,12 @@ impl Exporter {
     pub fn of_engines(engines: impl IntoIterator<Item = Stats>) -> Result<Self, SetupError> {
         let engines: Arc<[Stats]> = engines.into_iter().collect();
         let mut names = HashSet::new();
-        if !engines
-            .iter()
-            .all(|stats| names.insert(stats.engine_name()))
-        {
-            return Err(SetupError::SameEngine);
+        for stats in &*engines {
+            let name = stats.engine_name();
+            if !names.insert(name) {
+                let name = name.unwrap_or_default().to_owned();
+                return Err(SetupError::SameEngine { name });
+            }
         }
         Ok(Self { engines })
     }

@@ -1,20 +1,22 @@
 //! The series through the `metrics` facade.
 
 use std::{
-    collections::HashMap,
-    fmt, mem,
+    collections::{HashMap, HashSet},
+    fmt,
     ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use cache_core::{BackendCall, CacheRecorder, Event, Recorder};
-use metrics::{Histogram, Key, Label, Level, Metadata, Unit, with_recorder};
+use metrics::{Key, Label, Level, Metadata, Unit, with_recorder};
 use parking_lot::Mutex;
 
 use crate::{
-    SetupError, Stats,
+    SetupError, Snapshot, Stats,
     catalogue::{FAMILIES, Family, Kind, Value},
+    counters::{CacheCounters, CacheId},
     ticker::Ticker,
 };
 
@@ -46,13 +48,15 @@ const METADATA: Metadata<'static> =
 /// # }
 /// ```
 ///
-/// Counters and gauges are handed on when they are [published](Self::publish), so a hit costs what
-/// it costs with [`Stats`] alone. Durations are recorded one by one as they come, since the facade
-/// takes them in no other way, and its exporter decides what it makes of them. Names and labels are
-/// those of the [catalogue](crate::catalogue).
+/// Counters and gauges are handed on when they are [published](Self::publish), and those of a cache
+/// once more when it is dropped; so a hit costs what it costs with [`Stats`] alone. Durations are
+/// recorded one by one as they come, since the facade takes them in no other way, and its exporter
+/// decides what it makes of them. An engine that was given the [`Stats`] themselves hands no
+/// durations on. Names and labels are those of the [catalogue](crate::catalogue).
 ///
-/// The series of a cache that is dropped stay in the exporter as they were, unless it drops what is
-/// idle: the facade has no word for their end.
+/// What is handed on before an exporter is installed is lost. The series of a cache that is dropped
+/// stay in the exporter as they were, unless it drops what is idle: the facade has no word for
+/// their end.
 ///
 /// Cheap to clone: clones share everything.
 #[derive(Clone, Debug)]
@@ -62,81 +66,65 @@ pub struct Facade {
 
 struct Inner {
     stats: Stats,
-    /// By [`BackendCall`].
-    calls: Arc<[Histogram; BackendCall::ALL.len()]>,
+    /// Of the histogram of each [`BackendCall`].
+    calls: [Key; BackendCall::ALL.len()],
     published: Mutex<Published>,
     publishing: Mutex<Option<Ticker>>,
 }
 
-/// What was handed on of each counter: its name, its label values, and its count.
-type Published = HashMap<(&'static str, Vec<String>), u64>;
+/// What was handed on of each counter.
+#[derive(Debug, Default)]
+struct Published(HashMap<Series, u64>);
+
+/// A counter: its family, the cache it is of, if it is, and its label values.
+type Series = (&'static str, Option<CacheId>, Vec<String>);
 
 /// Counts the events of one cache, and hands on durations.
 struct CacheFacade {
-    counters: Arc<dyn CacheRecorder>,
-    loads: Histogram,
-    calls: Arc<[Histogram; BackendCall::ALL.len()]>,
+    facade: Arc<Inner>,
+    counters: Arc<CacheCounters>,
+    loads: Key,
 }
 
 impl Facade {
-    /// A facade over `stats`. Install the exporter before: what the facade hands out earlier leads
-    /// nowhere, for durations for ever.
+    /// A facade over `stats`.
     #[must_use]
     pub fn new(stats: &Stats) -> Self {
         let calls = BackendCall::ALL.map(|call| {
             let label = Label::from_static_parts("call", call.as_str());
-            histogram(stats, "cache_backend_duration_seconds", label)
+            key(stats, "cache_backend_duration_seconds", [label])
         });
         Self {
             inner: Arc::new(Inner {
                 stats: stats.clone(),
-                calls: Arc::new(calls),
+                calls,
                 published: Mutex::default(),
                 publishing: Mutex::default(),
             }),
         }
     }
 
-    /// Adds to the exporter's counters what came since this was called last, and sets its gauges.
+    /// Adds to the exporter's counters what came since they were published last, and sets its
+    /// gauges.
+    ///
+    /// It takes some ten microseconds per cache, of the thread that calls it.
     pub fn publish(&self) {
-        let snapshot = self.inner.stats.snapshot();
         let mut published = self.inner.published.lock();
-        // A cache that is gone is forgotten with its counts: if it comes back it begins at zero.
-        let before = mem::take(&mut *published);
-        for family in &FAMILIES {
-            describe(family);
-            family.read(&snapshot, &mut |values, value| {
-                let key = self.key(family, values);
-                match value {
-                    Value::Count(count) => {
-                        let values = values.iter().map(|value| (*value).to_owned()).collect();
-                        let series = (family.name(), values);
-                        let new = since(count, before.get(&series).copied());
-                        // Not `absolute`, which some exporters take for another counter, and which
-                        // stands still when a cache begins anew.
-                        with_recorder(|it| it.register_counter(&key, &METADATA).increment(new));
-                        published.insert(series, count);
-                    }
-                    Value::Level(level) => {
-                        with_recorder(|it| it.register_gauge(&key, &METADATA).set(float(level)));
-                    }
-                    // Recorded as they came.
-                    Value::Distribution(_) => {}
-                }
-            });
-        }
-    }
-
-    fn key(&self, family: &Family, values: &[&str]) -> Key {
-        let names = family.labels().iter();
-        let labels = names
-            .zip(values)
-            .map(|(name, value)| Label::new(*name, (*value).to_owned()));
-        key(&self.inner.stats, family.name(), labels)
+        // Not before: of two threads the one with the older snapshot comes first.
+        let snapshot = self.inner.stats.snapshot();
+        FAMILIES.iter().for_each(describe);
+        self.inner.hand_on(&mut published, &snapshot);
+        let alive: HashSet<_> = snapshot.caches.iter().map(|cache| cache.id).collect();
+        let is_alive = |(_, id, _): &Series| id.is_none_or(|id| alive.contains(&id));
+        published.0.retain(|series, _| is_alive(series));
     }
 
     /// [Publishes](Self::publish) every `interval`, until the last handle of this facade is
-    /// dropped, of which the engine has one. Called again, it goes on with the new interval.
+    /// dropped, of which the engine and each cache have one, or until the runtime it is called in
+    /// ends. Called again, it goes on with the new interval.
+    ///
+    /// What was counted by no cache since the last time, such as errors of the backend, is not
+    /// handed on at the end: [`publish`](Self::publish) once more for that.
     ///
     /// # Errors
     ///
@@ -144,7 +132,7 @@ impl Facade {
     /// tokio runtime with timers.
     pub fn publish_every(&self, interval: Duration) -> Result<(), SetupError> {
         let facade = Arc::downgrade(&self.inner);
-        let publish = move |_| match Weak::upgrade(&facade) {
+        let publish = move || match Weak::upgrade(&facade) {
             Some(inner) => {
                 Self { inner }.publish();
                 ControlFlow::Continue(())
@@ -157,19 +145,77 @@ impl Facade {
     }
 }
 
+impl Inner {
+    /// Hands on the counters and gauges of `snapshot`.
+    fn hand_on(&self, published: &mut Published, snapshot: &Snapshot) {
+        let ids: HashMap<_, _> = snapshot
+            .caches
+            .iter()
+            .map(|cache| (cache.name(), cache.id))
+            .collect();
+        for family in FAMILIES {
+            family.read(snapshot, &mut |values, value| {
+                let names = family.labels().iter();
+                let labels = names
+                    .zip(values)
+                    .map(|(name, value)| Label::new(*name, (*value).to_owned()));
+                let key = || key(&self.stats, family.name(), labels);
+                match value {
+                    Value::Count(count) => {
+                        let is_of_cache = family.labels().first() == Some(&"cache");
+                        let id = values.first().filter(|_| is_of_cache);
+                        let id = id.and_then(|name| ids.get(name)).copied();
+                        let values = values.iter().map(|value| (*value).to_owned()).collect();
+                        published.add((family.name(), id, values), count, key);
+                    }
+                    Value::Level(level) => with_recorder(|recorder| {
+                        recorder.register_gauge(&key(), &METADATA).set(float(level));
+                    }),
+                    // Recorded as they came.
+                    Value::Distribution(_) => {}
+                }
+            });
+        }
+    }
+
+    fn record_call(&self, event: Event) {
+        if let Event::Backend { call, took, .. } = event {
+            let place = BackendCall::ALL.iter().position(|other| *other == call);
+            if let Some(key) = place.and_then(|place| self.calls.get(place)) {
+                record(key, took);
+            }
+        }
+    }
+}
+
+impl Published {
+    /// Hands on what a counter has grown by.
+    fn add(&mut self, series: Series, count: u64, key: impl FnOnce() -> Key) {
+        let before = self.0.get(&series).copied();
+        let new = count.wrapping_sub(before.unwrap_or(0));
+        if before.is_some() && new == 0 {
+            return;
+        }
+        // Not `absolute`: some exporters take a counter that is registered again for another one.
+        with_recorder(|recorder| {
+            recorder.register_counter(&key(), &METADATA).increment(new);
+        });
+        self.0.insert(series, count);
+    }
+}
+
 impl Recorder for Facade {
     fn cache(&self, name: &str) -> Arc<dyn CacheRecorder> {
-        let Inner { stats, calls, .. } = &*self.inner;
         let label = Label::new("cache", name.to_owned());
         Arc::new(CacheFacade {
-            counters: stats.cache(name),
-            loads: histogram(stats, "cache_load_duration_seconds", label),
-            calls: Arc::clone(calls),
+            facade: Arc::clone(&self.inner),
+            counters: self.inner.stats.counters(name),
+            loads: key(&self.inner.stats, "cache_load_duration_seconds", [label]),
         })
     }
 
     fn record(&self, event: Event) {
-        record_call(&self.inner.calls, event);
+        self.inner.record_call(event);
         self.inner.stats.record(event);
     }
 }
@@ -177,25 +223,31 @@ impl Recorder for Facade {
 impl CacheRecorder for CacheFacade {
     fn record(&self, event: Event) {
         if let Event::Load { took, .. } = event {
-            self.loads.record(took);
+            record(&self.loads, took);
         }
-        record_call(&self.calls, event);
+        self.facade.record_call(event);
         self.counters.record(event);
     }
 }
 
-fn record_call(calls: &[Histogram; BackendCall::ALL.len()], event: Event) {
-    if let Event::Backend { call, took, .. } = event {
-        let place = BackendCall::ALL.iter().position(|other| *other == call);
-        if let Some(calls) = place.and_then(|place| calls.get(place)) {
-            calls.record(took);
-        }
+impl Drop for CacheFacade {
+    fn drop(&mut self) {
+        // The exporter is other people's code, and its panic is none of who drops a cache.
+        let handed_on = catch_unwind(AssertUnwindSafe(|| {
+            let mut published = self.facade.published.lock();
+            let snapshot = Snapshot {
+                caches: vec![self.counters.read()],
+                engine: self.facade.stats.engine_snapshot(),
+            };
+            self.facade.hand_on(&mut published, &snapshot);
+        }));
+        drop(handed_on);
     }
 }
 
-/// What a counter has grown by; all of it, if it began anew.
-fn since(count: u64, before: Option<u64>) -> u64 {
-    count.checked_sub(before.unwrap_or(0)).unwrap_or(count)
+/// Registered each time: an exporter that forgets what is idle has another histogram afterwards.
+fn record(key: &Key, took: Duration) {
+    with_recorder(|recorder| recorder.register_histogram(key, &METADATA).record(took));
 }
 
 fn describe(family: &Family) {
@@ -205,11 +257,6 @@ fn describe(family: &Family) {
         Kind::Gauge => recorder.describe_gauge(name, Some(Unit::Count), help),
         Kind::Histogram => recorder.describe_histogram(name, Some(Unit::Seconds), help),
     });
-}
-
-fn histogram(stats: &Stats, name: &'static str, label: Label) -> Histogram {
-    let key = key(stats, name, [label]);
-    with_recorder(|recorder| recorder.register_histogram(&key, &METADATA))
 }
 
 fn key(stats: &Stats, name: &'static str, labels: impl IntoIterator<Item = Label>) -> Key {

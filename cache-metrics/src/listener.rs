@@ -2,9 +2,8 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    panic::catch_unwind,
     time::Duration,
 };
 
@@ -21,7 +20,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
-    sync::Semaphore,
     task::{JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
@@ -29,36 +27,42 @@ use tracing::{debug, info, warn};
 
 use crate::{Exporter, SetupError};
 
-/// How many connections are served at once. Prometheus keeps one open; further ones wait.
+/// How many connections are served at once; further ones wait.
 const CONNECTIONS: usize = 16;
 
-/// How long a connection may take to send a request, and be idle between two.
-const REQUEST_TIME: Duration = Duration::from_secs(90);
-
-/// How long a connection may last. Those that read nothing of their answer end by it.
-const CONNECTION_TIME: Duration = Duration::from_secs(3600);
+/// How long a connection may last, from its request to the last byte of its answer. So those that
+/// send or read nothing hold up others no longer than that.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// How long to wait before connections are accepted again, when the system has refused one.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Answers `GET /metrics` until it is dropped. Made by [`Exporter::listen`].
 #[must_use = "it stops when it is dropped"]
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Listener {
     /// Port 9464 on loopback, which other machines cannot reach. It is the default port of
     /// Prometheus exporters in the OpenTelemetry specification.
-    pub const LOOPBACK: SocketAddr =
-        SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+    pub const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
     /// Where it listens; with the port that the system chose, if it was to choose one.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Stops, and waits until the address is free again. After a drop it is so a moment later.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it stops all the same.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
     }
 }
 
@@ -67,91 +71,87 @@ impl Exporter {
     ///
     /// For services that speak no HTTP themselves; others mount [`text`](Self::text) where they
     /// have their own. [`Listener::LOOPBACK`] is the address to begin with. There is neither TLS
-    /// nor a password: whoever reaches the address reads the counts and the names of the caches. It
-    /// serves up to 16 connections at once, on the runtime it is called in.
+    /// nor a password: whoever reaches the address reads the counts and the names of the caches.
+    ///
+    /// It runs on the runtime it is called in. It serves up to 16 connections at once, each for one
+    /// request and 20 seconds at most.
     ///
     /// # Errors
     ///
     /// [`SetupError::Bind`] if the address cannot be listened on, [`SetupError::NoRuntime`] outside
-    /// a tokio runtime.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: nothing is left behind.
-    ///
-    /// # Panics
-    ///
-    /// Like all of tokio's network, if the runtime was built without I/O or without timers.
+    /// any tokio runtime with I/O and timers.
     ///
     /// # Examples
     ///
-    /// ```
-    /// # async fn example() -> Result<(), cache_metrics::SetupError> {
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), cache_metrics::SetupError> {
     /// use cache_metrics::{Exporter, Listener, Stats};
     ///
     /// let stats = Stats::new();
-    /// let listener = Exporter::new(&stats).listen(Listener::LOOPBACK).await?;
+    /// let listener = Exporter::new(&stats).listen(Listener::LOOPBACK)?;
     /// # drop(listener);
     /// # Ok(())
     /// # }
-    /// # drop(example());
     /// ```
-    pub async fn listen(&self, address: SocketAddr) -> Result<Listener, SetupError> {
+    pub fn listen(&self, address: SocketAddr) -> Result<Listener, SetupError> {
+        let no_runtime = || SetupError::NoRuntime { setting: "listen" };
         if Handle::try_current().is_err() {
-            return Err(SetupError::NoRuntime { setting: "listen" });
+            return Err(no_runtime());
         }
         let refused = |source| SetupError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let listener = std::net::TcpListener::bind(address).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        // Whether a runtime has I/O and timers, tokio tells only by a panic.
+        let listener = catch_unwind(|| {
+            drop(sleep(LIMIT));
+            TcpListener::from_std(listener)
+        });
+        let listener = listener.map_err(|_panic| no_runtime())?.map_err(refused)?;
         if !address.ip().is_loopback() {
             info!(%address, "the metrics of the caches can be read from other machines");
         }
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, self.clone()));
-        Ok(Listener {
-            address,
-            _tasks: tasks,
-        })
+        Ok(Listener { address, tasks })
     }
 }
 
 /// Accepts connections for ever. Those that are open end with this.
 async fn accept(listener: TcpListener, exporter: Exporter) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut is_refused = false;
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
+        while connections.len() >= CONNECTIONS {
+            connections.join_next().await;
+        }
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let served = serve(stream, exporter.clone());
-                connections.spawn(async move {
-                    served.await;
-                    drop(place);
-                });
+                is_refused = false;
+                connections.spawn(serve(stream, exporter.clone()));
             }
             // Too many open files, or a client that left already: neither is for ever.
             Err(error) => {
-                warn!(%error, "a connection of a scrape was not accepted");
+                if !is_refused {
+                    warn!(%error, "connections of scrapes are not accepted, and tried again");
+                }
+                is_refused = true;
                 sleep(PAUSE).await;
             }
         }
     }
 }
 
-fn serve(stream: TcpStream, exporter: Exporter) -> impl Future<Output = ()> {
+async fn serve(stream: TcpStream, exporter: Exporter) {
     let service = service_fn(move |request| answer(request, exporter.clone()));
     let connection = http1::Builder::new()
+        .keep_alive(false)
         .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_TIME)
         .serve_connection(TokioIo::new(stream), service);
-    async move {
-        match timeout(CONNECTION_TIME, connection).await {
-            Ok(Ok(())) | Err(_) => {}
-            Ok(Err(error)) => debug!(%error, "a connection of a scrape ended"),
-        }
+    if let Ok(Err(error)) = timeout(LIMIT, connection).await {
+        debug!(%error, "a connection of a scrape ended");
     }
 }
 

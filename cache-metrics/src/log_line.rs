@@ -1,33 +1,18 @@
 //! The line in the log, as go-zero writes it every minute.
 
-use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{collections::HashMap, mem, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tracing::info;
 
-use crate::{CacheSnapshot, Snapshot};
+use crate::{CacheSnapshot, Snapshot, counters::CacheId};
 
-/// What logs a line about each cache whenever it is called, with the time since it was called
-/// last, until there is no `snapshot` any more.
-pub(crate) fn logger<F: Fn() -> Option<Snapshot>>(
-    engine: Option<&str>,
-    snapshot: F,
-) -> impl FnMut(Duration) -> ControlFlow<()> + use<F> {
-    let engine = engine.map(str::to_owned);
-    let mut last = Last::default();
-    move |passed| {
-        let Some(snapshot) = snapshot() else {
-            return ControlFlow::Break(());
-        };
-        for line in last.lines(&snapshot, passed) {
-            line.log(engine.as_deref());
-        }
-        ControlFlow::Continue(())
-    }
+/// What was told of each cache up to now, and when that was.
+#[derive(Debug)]
+pub(crate) struct Told {
+    at: Instant,
+    counts: HashMap<CacheId, Counts>,
 }
-
-/// What the last line of each cache has told already.
-#[derive(Debug, Default)]
-struct Last(HashMap<Arc<str>, Counts>);
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Counts {
@@ -38,33 +23,45 @@ struct Counts {
 
 /// One line about one cache.
 #[derive(Debug)]
-struct Line {
+pub(crate) struct Line {
     cache: Arc<str>,
     qpm: u64,
     counts: Counts,
 }
 
-impl Last {
-    /// The lines about those that were called since the last time, which is so long ago.
-    fn lines(&mut self, snapshot: &Snapshot, passed: Duration) -> Vec<Line> {
-        let mut told = HashMap::with_capacity(snapshot.caches.len());
+impl Told {
+    /// Begins with what was counted up to now, of which nothing will be told.
+    pub(crate) fn begin(snapshot: &Snapshot) -> Self {
+        let counts = snapshot.caches.iter();
+        Self {
+            at: Instant::now(),
+            counts: counts.map(|it| (it.id, Counts::of(it))).collect(),
+        }
+    }
+
+    /// A line about each cache that was called since the last time.
+    pub(crate) fn lines(&mut self, snapshot: &Snapshot) -> Vec<Line> {
+        let now = Instant::now();
+        let passed = now - self.at;
+        self.at = now;
+        let before = mem::take(&mut self.counts);
         let mut lines = Vec::new();
         for cache in &snapshot.caches {
+            // Of a cache that began since then, even under the name of another, nothing was told.
+            let before = before.get(&cache.id).copied().unwrap_or_default();
             let now = Counts::of(cache);
-            let before = self.0.get(&cache.name).copied().unwrap_or_default();
             let new = now.since(before);
-            if new.total() == 0 {
-                told.insert(Arc::clone(&cache.name), before);
-                continue;
+            let is_quiet = new.total() == 0;
+            self.counts
+                .insert(cache.id, if is_quiet { before } else { now });
+            if !is_quiet {
+                lines.push(Line {
+                    cache: Arc::clone(&cache.name),
+                    qpm: per_minute(new.total(), passed),
+                    counts: new,
+                });
             }
-            told.insert(Arc::clone(&cache.name), now);
-            lines.push(Line {
-                cache: Arc::clone(&cache.name),
-                qpm: per_minute(new.total(), passed),
-                counts: new,
-            });
         }
-        self.0 = told;
         lines
     }
 }
@@ -82,17 +79,11 @@ impl Counts {
         self.hit + self.miss
     }
 
-    /// What came since `before`; all of it, if the cache began anew under its name.
     fn since(self, before: Self) -> Self {
-        let is_later =
-            self.hit >= before.hit && self.miss >= before.miss && self.db_fails >= before.db_fails;
-        if !is_later {
-            return self;
-        }
         Self {
-            hit: self.hit - before.hit,
-            miss: self.miss - before.miss,
-            db_fails: self.db_fails - before.db_fails,
+            hit: self.hit.wrapping_sub(before.hit),
+            miss: self.miss.wrapping_sub(before.miss),
+            db_fails: self.db_fails.wrapping_sub(before.db_fails),
         }
     }
 }
@@ -102,7 +93,7 @@ impl Line {
         clippy::cast_precision_loss,
         reason = "one decimal of a percentage is no worse for the 2^53rd of something"
     )]
-    fn log(&self, engine: Option<&str>) {
+    pub(crate) fn log(&self, engine: Option<&str>) {
         let Self { cache, qpm, counts } = self;
         let Counts {
             hit,
@@ -148,23 +139,5 @@ mod tests {
         ] {
             assert_eq!(per_minute(count, passed), qpm, "{count} in {passed:?}");
         }
-    }
-
-    #[test]
-    fn a_cache_that_began_anew_counts_from_zero() {
-        let (before, now) = (
-            Counts {
-                hit: 9,
-                miss: 1,
-                db_fails: 1,
-            },
-            Counts {
-                hit: 2,
-                miss: 1,
-                db_fails: 0,
-            },
-        );
-        assert_eq!(now.since(before), now);
-        assert_eq!(before.since(before), Counts::default());
     }
 }

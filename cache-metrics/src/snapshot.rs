@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use cache_core::{BackendCall, BreakerState, ErrorKind, Guarantee, LoadOutcome};
 
-use crate::{Distribution, counters::Answer};
+use crate::{
+    Distribution,
+    counters::{Answer, CacheId},
+};
 
 /// What was counted of all caches of an engine, up to a moment.
 ///
@@ -31,6 +34,7 @@ impl Snapshot {
 /// What was counted of one cache, up to a moment. All of it only ever grows.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CacheSnapshot {
+    pub(crate) id: CacheId,
     pub(crate) name: Arc<str>,
     pub(crate) answers: [u64; Answer::ALL.len()],
     pub(crate) failed: [u64; ErrorKind::ALL.len()],
@@ -75,7 +79,7 @@ impl CacheSnapshot {
     /// Miss: all other calls that were answered.
     #[must_use]
     pub fn miss(&self) -> u64 {
-        sum([self.led(), self.not_found(), self.all_failed()])
+        sum([self.led(), self.not_found(), self.answered(Answer::Failed)])
     }
 
     /// DbFails: loads whose loader answered an error, panicked or timed out.
@@ -125,10 +129,6 @@ impl CacheSnapshot {
     #[must_use]
     pub fn failed(&self, kind: ErrorKind) -> u64 {
         of(&self.failed, &ErrorKind::ALL, kind)
-    }
-
-    pub(crate) fn all_failed(&self) -> u64 {
-        sum(self.failed)
     }
 
     pub(crate) fn answered(&self, answer: Answer) -> u64 {

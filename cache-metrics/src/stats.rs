@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::ControlFlow,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -11,9 +12,9 @@ use cache_core::{CacheRecorder, Event, Recorder};
 use parking_lot::Mutex;
 
 use crate::{
-    SetupError, Snapshot,
+    EngineSnapshot, SetupError, Snapshot,
     counters::{CacheCounters, EngineCounters},
-    log_line::logger,
+    log_line::Told,
     ticker::Ticker,
 };
 
@@ -40,9 +41,10 @@ use crate::{
 /// threads of other cores do not write to.
 ///
 /// The counts of a cache begin with the cache, and end when its last handle is dropped and its last
-/// load has ended: a cache that is built again under its name begins at zero. Two caches of one
-/// name at the same time, which only two engines can have, are counted together; so give each
-/// engine stats of its own, with a [name](Self::named).
+/// load has ended: a cache that is built again under its name begins at zero, unless the old counts
+/// were being read at that very moment, then it goes on with them. Two caches of one name at the
+/// same time, which only two engines can have, are counted together; so give each engine stats of
+/// its own, with a [name](Self::named).
 #[derive(Clone, Debug)]
 pub struct Stats {
     inner: Arc<Inner>,
@@ -53,6 +55,7 @@ struct Inner {
     engine_name: Option<String>,
     engine: Arc<EngineCounters>,
     registry: Arc<Registry>,
+    told: Mutex<Option<Told>>,
     logging: Mutex<Option<Ticker>>,
 }
 
@@ -69,10 +72,11 @@ impl Stats {
         Self::of(None)
     }
 
-    /// Stats of one of several engines. The name is the label `engine` of all its series.
+    /// Stats of one of several engines. The name is the label `engine` of all its series. An empty
+    /// one is none, as it is to Prometheus.
     #[must_use]
     pub fn named(engine: impl Into<String>) -> Self {
-        Self::of(Some(engine.into()))
+        Self::of(Some(engine.into()).filter(|name| !name.is_empty()))
     }
 
     fn of(engine_name: Option<String>) -> Self {
@@ -81,6 +85,7 @@ impl Stats {
                 engine_name,
                 engine: Arc::default(),
                 registry: Arc::default(),
+                told: Mutex::default(),
                 logging: Mutex::default(),
             }),
         }
@@ -98,8 +103,12 @@ impl Stats {
         let caches = self.inner.registry.alive();
         Snapshot {
             caches: caches.iter().map(|cache| cache.read()).collect(),
-            engine: self.inner.engine.read(),
+            engine: self.engine_snapshot(),
         }
+    }
+
+    pub(crate) fn engine_snapshot(&self) -> EngineSnapshot {
+        self.inner.engine.read()
     }
 
     /// Logs a line about each cache, every `interval`, as go-zero does every minute:
@@ -111,8 +120,10 @@ impl Stats {
     /// `miss` and `db_fails` are counts of the interval. A cache that was not called in an interval
     /// has no line, and its failed loads, if there were any, are in the next one.
     ///
-    /// It ends when the last handle of these stats is dropped, of which the engine has one; what
-    /// came since the last line then gets none. Called again, it goes on with the new interval.
+    /// The first line tells what came since this was called. Called again, it goes on with the new
+    /// interval. It ends when the last handle of these stats is dropped, of which the engine has
+    /// one, and with the runtime it is called in; what came since the last line then gets none. So
+    /// does what a cache counted since the last line when it is dropped.
     ///
     /// # Errors
     ///
@@ -120,12 +131,28 @@ impl Stats {
     /// tokio runtime with timers.
     pub fn log_every(&self, interval: Duration) -> Result<(), SetupError> {
         let stats = Arc::downgrade(&self.inner);
-        let snapshot = move || {
-            let inner = stats.upgrade()?;
-            Some(Self { inner }.snapshot())
+        let log = move || {
+            let Some(inner) = stats.upgrade() else {
+                return ControlFlow::Break(());
+            };
+            let stats = Self { inner };
+            // The snapshot under the lock, so that an older one is never told after a newer; the
+            // log without it, which is other people's code.
+            let lines = {
+                let mut told = stats.inner.told.lock();
+                let snapshot = stats.snapshot();
+                told.as_mut().map(|told| told.lines(&snapshot))
+            };
+            for line in lines.into_iter().flatten() {
+                line.log(stats.engine_name());
+            }
+            ControlFlow::Continue(())
         };
-        let logger = logger(self.engine_name(), snapshot);
-        let logging = Ticker::start(interval, "log_every", logger)?;
+        let logging = Ticker::start(interval, "log_every", log)?;
+        let snapshot = self.snapshot();
+        let mut told = self.inner.told.lock();
+        told.get_or_insert_with(|| Told::begin(&snapshot));
+        drop(told);
         *self.inner.logging.lock() = Some(logging);
         Ok(())
     }
@@ -137,9 +164,16 @@ impl Default for Stats {
     }
 }
 
+impl Stats {
+    /// The counters of the cache with this name.
+    pub(crate) fn counters(&self, name: &str) -> Arc<CacheCounters> {
+        self.inner.registry.counters(name, &self.inner.engine)
+    }
+}
+
 impl Recorder for Stats {
     fn cache(&self, name: &str) -> Arc<dyn CacheRecorder> {
-        self.inner.registry.counters(name, &self.inner.engine)
+        self.counters(name)
     }
 
     fn record(&self, event: Event) {
@@ -183,5 +217,31 @@ impl Registry {
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.caches.lock().keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_a_cache_that_is_dropped() {
+        let stats = Stats::new();
+        let known = || stats.inner.registry.caches.lock().len();
+        let (one, two) = (stats.cache("user"), stats.cache("user"));
+        drop(one);
+        assert_eq!(known(), 1, "as long as one of them is there");
+        drop(two);
+        assert_eq!(known(), 0);
+    }
+
+    #[test]
+    fn who_is_forgotten_late_does_not_take_a_successor_along() {
+        let stats = Stats::new();
+        let registry = &stats.inner.registry;
+        let successor = stats.cache("user");
+        registry.forget("user");
+        assert_eq!(registry.alive().len(), 1);
+        drop(successor);
     }
 }

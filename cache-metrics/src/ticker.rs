@@ -19,12 +19,14 @@ use crate::SetupError;
 pub(crate) struct Ticker(AbortHandle);
 
 impl Ticker {
-    /// Calls `tick` every `interval`, with the time since it was called last, until it breaks.
-    /// `setting` is the method that asks for it.
+    /// Calls `tick` every `interval` until it breaks. `setting` is the method that asks for it.
+    ///
+    /// What it calls is other people's code, a subscriber or an exporter: if that panics, which the
+    /// hook has reported then, it is called again the next time.
     pub(crate) fn start(
         interval: Duration,
         setting: &'static str,
-        mut tick: impl FnMut(Duration) -> ControlFlow<()> + Send + 'static,
+        mut tick: impl FnMut() -> ControlFlow<()> + Send + 'static,
     ) -> Result<Self, SetupError> {
         if interval.is_zero() {
             return Err(SetupError::ZeroInterval { setting });
@@ -32,9 +34,8 @@ impl Ticker {
         let Ok(runtime) = Handle::try_current() else {
             return Err(SetupError::NoRuntime { setting });
         };
-        let mut last = Instant::now();
         // A time that no clock can tell is never.
-        let Some(first) = last.checked_add(interval) else {
+        let Some(first) = Instant::now().checked_add(interval) else {
             return Ok(Self(runtime.spawn(async {}).abort_handle()));
         };
         // Whether a runtime has timers, tokio tells only by a panic.
@@ -46,11 +47,9 @@ impl Ticker {
         let task = runtime.spawn(async move {
             loop {
                 ticks.tick().await;
-                let now = Instant::now();
-                if tick(now - last).is_break() {
+                if let Ok(ControlFlow::Break(())) = catch_unwind(AssertUnwindSafe(&mut tick)) {
                     return;
                 }
-                last = now;
             }
         });
         Ok(Self(task.abort_handle()))
@@ -76,8 +75,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_ticks_until_it_is_dropped() {
         let (told, ticks) = mpsc::channel();
-        let ticker = Ticker::start(SECOND, "it", move |passed| {
-            told.send(passed).unwrap();
+        let ticker = Ticker::start(SECOND, "it", move || {
+            told.send(()).unwrap();
             ControlFlow::Continue(())
         });
         let ticker = ticker.unwrap();
@@ -87,7 +86,13 @@ mod tests {
         assert_eq!(ticks.try_iter().count(), 0, "not at once");
         advance(Duration::from_millis(1)).await;
         yield_now().await;
-        assert_eq!(ticks.try_iter().collect::<Vec<_>>(), [SECOND]);
+        assert_eq!(ticks.try_iter().count(), 1);
+        // A process that was stopped for a while does not catch up.
+        advance(5 * SECOND).await;
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        assert_eq!(ticks.try_iter().count(), 1);
         drop(ticker);
         yield_now().await;
         assert_eq!(
@@ -100,17 +105,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_ends_when_it_breaks() {
         let (told, ticks) = mpsc::channel();
-        let _ticker = Ticker::start(SECOND, "it", move |passed| {
-            told.send(passed).unwrap();
+        let _ticker = Ticker::start(SECOND, "it", move || {
+            told.send(()).unwrap();
             ControlFlow::Break(())
         });
         tokio::time::sleep(5 * SECOND).await;
         assert_eq!(ticks.iter().count(), 1);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn it_goes_on_after_a_panic() {
+        let (told, ticks) = mpsc::channel();
+        let _ticker = Ticker::start(SECOND, "it", move || {
+            told.send(()).unwrap();
+            panic!("so does a subscriber");
+        });
+        tokio::time::sleep(3 * SECOND + SECOND / 2).await;
+        assert_eq!(ticks.try_iter().count(), 3);
+    }
+
     #[tokio::test]
     async fn an_interval_is_not_zero_and_may_be_for_ever() {
-        let nothing = |_| ControlFlow::Continue(());
+        let nothing = || ControlFlow::Continue(());
         let zero = Ticker::start(Duration::ZERO, "it", nothing).unwrap_err();
         assert!(matches!(zero, SetupError::ZeroInterval { setting: "it" }));
         drop(Ticker::start(Duration::MAX, "it", nothing).unwrap());
@@ -118,7 +134,7 @@ mod tests {
 
     #[test]
     fn it_needs_a_runtime_with_timers() {
-        let nothing = |_| ControlFlow::Continue(());
+        let nothing = || ControlFlow::Continue(());
         let none = Ticker::start(SECOND, "it", nothing).unwrap_err();
         assert!(matches!(none, SetupError::NoRuntime { setting: "it" }));
         let timeless = tokio::runtime::Builder::new_current_thread()

@@ -68,7 +68,7 @@ fn the_docs_have_every_word_of_every_label_and_no_other() {
 
     let mut used = BTreeSet::new();
     let snapshot = stats.snapshot();
-    for family in &FAMILIES {
+    for family in FAMILIES {
         family.read(&snapshot, &mut |values, _| {
             for (label, value) in family.labels().iter().zip(values) {
                 if *label == "outcome" {
@@ -93,7 +93,7 @@ fn the_docs_have_every_word_of_every_label_and_no_other() {
 
 #[test]
 fn names_and_helps_are_as_prometheus_wants_them() {
-    for family in &FAMILIES {
+    for family in FAMILIES {
         let (name, help) = (family.name(), family.help());
         assert!(name.starts_with("cache_"), "{name}");
         let ending = match family.kind().as_str() {

@@ -4,7 +4,14 @@
 
 mod support;
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use cache_core::{BackendCall, Event, LoadOutcome, Recorder, testing::Act};
 use cache_metrics::{Facade, SetupError, Stats, catalogue::FAMILIES};
@@ -64,6 +71,7 @@ async fn all_that_is_counted_comes_out_of_the_services_own_exporter() {
         "cache_queued_invalidations 1",
         "cache_backend_errors_total{call=\"remove\",error=\"unavailable\"} 1",
         "cache_backend_duration_seconds_count{call=\"acquire\"} 2",
+        "cache_backend_duration_seconds_count{call=\"remove\"} 1",
     ] {
         has(&text, line);
     }
@@ -107,7 +115,7 @@ fn the_series_have_the_names_and_labels_of_the_catalogue() {
     ] {
         has(&text, line);
     }
-    for family in &FAMILIES {
+    for family in FAMILIES {
         let described = format!("# TYPE {} {}", family.name(), family.kind().as_str());
         has(&text, &described);
     }
@@ -127,13 +135,173 @@ fn published_again_a_counter_is_not_added_to() {
     user.record(Event::Hit);
     facade.publish();
     has(&text(&exporter), "cache_calls_total{cache=\"user\"} 2");
+}
 
-    // A cache that is built again begins at zero, and the service's counter goes on.
-    drop(user);
-    let user = facade.cache("user");
-    user.record(Event::Hit);
+#[test]
+fn the_services_counters_go_on_when_a_cache_is_built_again() {
+    let exporter = exporter();
+    let _installed = metrics::set_default_local_recorder(&exporter);
+    let facade = Facade::new(&Stats::new());
+    // Each time one series outgrows what it was and another does not.
+    for (hits, misses) in [(5, 100), (200, 10), (1, 150)] {
+        let user = facade.cache("user");
+        (0..hits).for_each(|_| user.record(Event::Hit));
+        (0..misses).for_each(|_| user.record(Event::Led));
+        facade.publish();
+    }
+    let text = text(&exporter);
+    has(&text, "cache_calls_total{cache=\"user\"} 466");
+    has(
+        &text,
+        "cache_requests_total{cache=\"user\",result=\"hit\"} 206",
+    );
+    has(
+        &text,
+        "cache_requests_total{cache=\"user\",result=\"miss\"} 260",
+    );
+}
+
+#[test]
+fn what_a_cache_counted_since_it_was_published_is_handed_on_when_it_is_dropped() {
+    let exporter = exporter();
+    let _installed = metrics::set_default_local_recorder(&exporter);
+    let facade = Facade::new(&Stats::new());
+    for _ in 0..100 {
+        let (one, two) = (facade.cache("user"), facade.cache("user"));
+        one.record(Event::Hit);
+        two.record(Event::Hit);
+    }
+    has(&text(&exporter), "cache_calls_total{cache=\"user\"} 200");
     facade.publish();
-    has(&text(&exporter), "cache_calls_total{cache=\"user\"} 3");
+    has(&text(&exporter), "cache_calls_total{cache=\"user\"} 200");
+}
+
+#[test]
+fn two_threads_that_publish_hand_everything_on_once() {
+    const HITS: u64 = 100_000;
+    let exporter = exporter();
+    let facade = Facade::new(&Stats::new());
+    let user = facade.cache("user");
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let _installed = metrics::set_default_local_recorder(&exporter);
+                for _ in 0..500 {
+                    facade.publish();
+                }
+            });
+        }
+        scope.spawn(|| (0..HITS).for_each(|_| user.record(Event::Hit)));
+    });
+    let _installed = metrics::set_default_local_recorder(&exporter);
+    facade.publish();
+    let all = format!("cache_calls_total{{cache=\"user\"}} {HITS}");
+    has(&text(&exporter), &all);
+}
+
+#[test]
+fn durations_come_back_to_an_exporter_that_forgot_them_for_being_idle() {
+    const IDLE: Duration = Duration::from_millis(1);
+    let idle = Some(IDLE);
+    let builder = PrometheusBuilder::new();
+    let builder = builder.idle_timeout(metrics_util::MetricKindMask::ALL, idle);
+    let exporter = builder.build_recorder();
+    let _installed = metrics::set_default_local_recorder(&exporter);
+    let facade = Facade::new(&Stats::new());
+    let user = facade.cache("user");
+    let load = Event::Load {
+        outcome: LoadOutcome::Value,
+        took: SECOND,
+    };
+    user.record(load);
+    let is_there = || text(&exporter).contains("cache_load_duration_seconds_count");
+    assert!(is_there());
+    while is_there() {
+        thread::yield_now();
+    }
+    user.record(load);
+    assert!(is_there());
+}
+
+/// An exporter that panics once, in the middle of what it is handed.
+struct PanicsOnce {
+    exporter: PrometheusRecorder,
+    calls: AtomicUsize,
+}
+
+impl metrics::Recorder for PanicsOnce {
+    fn describe_counter(
+        &self,
+        key: metrics::KeyName,
+        unit: Option<metrics::Unit>,
+        text: metrics::SharedString,
+    ) {
+        self.exporter.describe_counter(key, unit, text);
+    }
+
+    fn describe_gauge(
+        &self,
+        key: metrics::KeyName,
+        unit: Option<metrics::Unit>,
+        text: metrics::SharedString,
+    ) {
+        self.exporter.describe_gauge(key, unit, text);
+    }
+
+    fn describe_histogram(
+        &self,
+        key: metrics::KeyName,
+        unit: Option<metrics::Unit>,
+        text: metrics::SharedString,
+    ) {
+        self.exporter.describe_histogram(key, unit, text);
+    }
+
+    fn register_counter(
+        &self,
+        key: &metrics::Key,
+        metadata: &metrics::Metadata<'_>,
+    ) -> metrics::Counter {
+        assert_ne!(self.calls.fetch_add(1, Ordering::Relaxed), 5, "once");
+        self.exporter.register_counter(key, metadata)
+    }
+
+    fn register_gauge(
+        &self,
+        key: &metrics::Key,
+        metadata: &metrics::Metadata<'_>,
+    ) -> metrics::Gauge {
+        self.exporter.register_gauge(key, metadata)
+    }
+
+    fn register_histogram(
+        &self,
+        key: &metrics::Key,
+        metadata: &metrics::Metadata<'_>,
+    ) -> metrics::Histogram {
+        self.exporter.register_histogram(key, metadata)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exporter_that_panics_is_handed_the_rest_the_next_time() {
+    let exporter = PanicsOnce {
+        exporter: exporter(),
+        calls: AtomicUsize::new(0),
+    };
+    let _installed = metrics::set_default_local_recorder(&exporter);
+    let facade = Facade::new(&Stats::new());
+    facade.publish_every(SECOND).unwrap();
+    let user = facade.cache("user");
+    (0..10).for_each(|_| user.record(Event::Hit));
+    sleep(2 * SECOND + SECOND / 2).await;
+    let text = text(&exporter.exporter);
+    has(&text, "cache_calls_total{cache=\"user\"} 10");
+    has(
+        &text,
+        "cache_answers_total{cache=\"user\",answer=\"value\"} 10",
+    );
+    assert!(exporter.calls.load(Ordering::Relaxed) > 5, "it did panic");
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,7 +315,7 @@ async fn it_publishes_again_and_again_until_it_is_dropped() {
     user.record(Event::Hit);
     sleep(SECOND + SECOND / 2).await;
     has(&text(&exporter), "cache_calls_total{cache=\"user\"} 1");
-    drop(facade);
+    drop((facade, user));
     settle().await;
     let tasks = tokio::runtime::Handle::current().metrics();
     assert_eq!(tasks.num_alive_tasks(), 0);

@@ -180,15 +180,25 @@ async fn it_stops_when_the_stats_are_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asked_for_again_it_goes_on_with_the_new_interval() {
+async fn asked_for_late_and_again_it_tells_nothing_twice() {
     let (log, _in_force) = Log::start();
     let stats = Stats::new();
-    stats.log_every(MINUTE).unwrap();
-    stats.log_every(MINUTE / 2).unwrap();
     let user = stats.cache("user");
+    count(&*user, Event::Hit, 1_000);
+    sleep(60 * MINUTE).await;
+    stats.log_every(MINUTE).unwrap();
     count(&*user, Event::Hit, 1);
     sleep(MINUTE + Duration::from_millis(1)).await;
-    assert_eq!(log.messages().len(), 1, "one line, from one of them");
+    let told = "dbcache(user) - qpm: 1, hit_ratio: 100.0%, hit: 1, miss: 0, db_fails: 0";
+    assert_eq!(log.messages(), [told], "from then on");
+
+    count(&*user, Event::Hit, 7);
+    sleep(MINUTE / 2).await;
+    stats.log_every(MINUTE / 2).unwrap();
+    count(&*user, Event::Hit, 1);
+    sleep(MINUTE / 2 + Duration::from_millis(1)).await;
+    let told = "dbcache(user) - qpm: 8, hit_ratio: 100.0%, hit: 8, miss: 0, db_fails: 0";
+    assert_eq!(log.messages(), [told], "and on, by one of them");
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,15 +206,17 @@ async fn a_cache_that_is_built_again_is_told_from_zero() {
     let (log, _in_force) = Log::start();
     let stats = Stats::new();
     stats.log_every(MINUTE).unwrap();
-    let user = stats.cache("user");
-    count(&*user, Event::Hit, 100);
-    sleep(MINUTE + Duration::from_millis(1)).await;
-    drop(user);
-    let user = stats.cache("user");
-    count(&*user, Event::Hit, 5);
-    sleep(MINUTE).await;
-    let last = log.messages().pop().unwrap();
-    assert!(last.contains("qpm: 5,"), "{last}");
+    for (before, after) in [(100, 5), (5, 100)] {
+        let user = stats.cache("user");
+        count(&*user, Event::Hit, before);
+        sleep(MINUTE + Duration::from_millis(1)).await;
+        drop(user);
+        let user = stats.cache("user");
+        count(&*user, Event::Hit, after);
+        sleep(MINUTE).await;
+        let last = log.messages().pop().unwrap();
+        assert!(last.contains(&format!("hit: {after},")), "{last}");
+    }
 }
 
 #[test]

@@ -141,8 +141,9 @@ fn engines_are_told_apart_by_their_names() {
     );
 
     let same = Exporter::of_engines([orders.clone(), orders]).unwrap_err();
-    assert!(matches!(same, SetupError::SameEngine));
-    let unnamed = Exporter::of_engines([Stats::new(), Stats::new()]).unwrap_err();
+    assert!(matches!(&same, SetupError::SameEngine { name, .. } if name == "orders"));
+    // An empty name is none.
+    let unnamed = Exporter::of_engines([Stats::new(), Stats::named("")]).unwrap_err();
     assert!(unnamed.to_string().contains("Stats::named"), "{unnamed}");
 }
 

@@ -63,14 +63,14 @@ fn scrapes_under_load_are_consistent_and_nothing_is_lost() {
         let (exporter, ended) = (exporter.clone(), Arc::clone(&ended));
         move || {
             let mut before = BTreeMap::new();
-            let mut scrapes = 0;
-            while !ended.load(Ordering::Relaxed) {
+            loop {
                 let now = series(&exporter.text());
                 assert_consistent(&now, &before);
                 before = now;
-                scrapes += 1;
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
             }
-            scrapes
         }
     });
     thread::scope(|scope| {
@@ -85,8 +85,7 @@ fn scrapes_under_load_are_consistent_and_nothing_is_lost() {
         }
     });
     ended.store(true, Ordering::Relaxed);
-    let scrapes = scrapes.join().unwrap();
-    assert!(scrapes > 0, "some were made meanwhile");
+    scrapes.join().unwrap();
 
     let last = series(&exporter.text());
     let all = u32::try_from(THREADS * EACH).unwrap();

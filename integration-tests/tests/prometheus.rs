@@ -36,7 +36,7 @@ fn nothing_is_wrong_with_the_text_of_all_series() {
     for stats in [Stats::new(), Stats::named("main")] {
         let caches = catalogue::record_everything(&stats);
         let text = Exporter::new(&stats).text();
-        for family in &FAMILIES {
+        for family in FAMILIES {
             let kind = format!("# TYPE {} {}\n", family.name(), family.kind().as_str());
             assert!(text.contains(&kind), "no {kind:?} in:\n{text}");
         }

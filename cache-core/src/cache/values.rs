@@ -23,12 +23,14 @@ pub(super) type Weigher<V> = Box<dyn Fn(&V) -> usize + Send + Sync>;
 /// What the handles of a cache, and its running loads, share.
 pub(super) struct Values<V> {
     pub(super) id: CacheId,
+    /// Before the name, which is free for a new cache when it is dropped: by then the recorder has
+    /// heard the end of this one.
+    pub(super) observer: Observer,
     pub(super) name: Name,
     pub(super) form: Form,
     pub(super) coding: Box<dyn Coding<V>>,
     pub(super) weigher: Option<Weigher<V>>,
     pub(super) policy: Policy,
-    pub(super) observer: Observer,
 }
 
 /// A panic of a codec or a weigher.

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use cache_core::{BackendCall, BoxError, Error, ErrorKind, Invalidation, testing::Act};
-use futures_util::future::join_all;
+use cache_core::{BackendCall, BoxError, Cache, Error, ErrorKind, Invalidation, testing::Act};
+use futures_util::{FutureExt, future::join_all};
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::Level;
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+    subscriber::set_default,
+};
 
 use crate::{
     SECOND,
@@ -161,7 +165,7 @@ async fn what_a_caller_did_wrong_is_no_trouble() {
         // Outside any runtime, where the store cannot be awaited.
         stage.script.once(BackendCall::Get, Act::Hang);
         std::thread::scope(|scope| {
-            let outside = scope.spawn(|| futures_util::FutureExt::now_or_never(users.get(&1)));
+            let outside = scope.spawn(|| users.get(&1).now_or_never());
             let error = outside.join().unwrap().unwrap().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NoRuntime);
         });
@@ -210,6 +214,44 @@ async fn engines_speak_for_themselves() {
             users(engine).get(&1).await.unwrap_err();
         }
         assert_eq!(lines(listener).len(), 2);
+    })
+    .await;
+}
+
+/// Reads from a store that fails whenever it is told something.
+struct ReadsAgain(Cache<u64, String>);
+
+impl Subscriber for ReadsAgain {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        let read = self.0.get(&1).now_or_never();
+        assert!(read.is_some_and(|answer| answer.is_err()));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_may_use_the_cache() {
+    on_stage(async |stage| {
+        stage.script.ask();
+        stage.script.always(BackendCall::Get, Act::Fail);
+        let users = users(&stage.scripted_engine());
+        let _in_force = set_default(ReadsAgain(users.clone()));
+        users.get(&1).await.unwrap_err();
     })
     .await;
 }

@@ -10,6 +10,17 @@ use cache_core::{CacheRecorder, ErrorKind, Event, LoadOutcome};
 use super::{EngineCounters, Histogram, Stripes};
 use crate::{CacheSnapshot, stats::Registry};
 
+/// Tells the counters of caches apart, those of one name that come one after the other too.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct CacheId(u64);
+
+impl CacheId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// How a call was answered, but for the kind of its error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Answer {
@@ -18,15 +29,17 @@ pub(crate) enum Answer {
     Coalesced,
     Led,
     NotFound,
+    Failed,
 }
 
 impl Answer {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Value,
         Self::Negative,
         Self::Coalesced,
         Self::Led,
         Self::NotFound,
+        Self::Failed,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -36,6 +49,7 @@ impl Answer {
             Self::Coalesced => "coalesced",
             Self::Led => "led",
             Self::NotFound => "not_found",
+            Self::Failed => "failed",
         }
     }
 }
@@ -43,6 +57,7 @@ impl Answer {
 /// Counts the events of one cache. When the cache drops this, its series end.
 #[derive(Debug)]
 pub(crate) struct CacheCounters {
+    id: CacheId,
     name: Arc<str>,
     registry: Weak<Registry>,
     engine: Arc<EngineCounters>,
@@ -70,6 +85,7 @@ impl CacheCounters {
         engine: Arc<EngineCounters>,
     ) -> Self {
         Self {
+            id: CacheId::next(),
             name,
             registry,
             engine,
@@ -91,10 +107,10 @@ impl CacheCounters {
     }
 
     pub(crate) fn read(&self) -> CacheSnapshot {
-        let answers = self.answers.sums();
         CacheSnapshot {
+            id: self.id,
             name: Arc::clone(&self.name),
-            answers,
+            answers: self.answers.sums(),
             failed: read_all(&self.failed),
             loads: read_all(&self.loads),
             load_duration: self.load_duration.read(),
@@ -124,7 +140,10 @@ impl CacheRecorder for CacheCounters {
             Event::Coalesced => self.answer(Answer::Coalesced),
             Event::Led => self.answer(Answer::Led),
             Event::NotFound => self.answer(Answer::NotFound),
-            Event::Failed(kind) => count_one(&self.failed, &ErrorKind::ALL, kind),
+            Event::Failed(kind) => {
+                self.answer(Answer::Failed);
+                count_one(&self.failed, &ErrorKind::ALL, kind);
+            }
             Event::Load { outcome, took } => {
                 count_one(&self.loads, &LoadOutcome::ALL, outcome);
                 self.load_duration.record(took);

@@ -101,9 +101,20 @@ mod tests {
     }
 
     #[test]
-    fn bounds_grow() {
-        for histogram in [Histogram::of_loads(), Histogram::of_calls()] {
-            assert!(histogram.bounds.is_sorted());
-        }
+    fn bounds_are_those_of_the_dashboards() {
+        let seconds = |histogram: Histogram| histogram.bounds.map(|it| it.as_secs_f64());
+        assert_eq!(
+            seconds(Histogram::of_loads()),
+            [
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
+            ]
+        );
+        assert_eq!(
+            seconds(Histogram::of_calls()),
+            [
+                0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+                0.25, 0.5, 1.0
+            ]
+        );
     }
 }

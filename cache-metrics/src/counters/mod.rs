@@ -19,7 +19,7 @@ mod stripes;
 
 use self::stripes::Stripes;
 pub(crate) use self::{
-    cache::{Answer, CacheCounters},
+    cache::{Answer, CacheCounters, CacheId},
     engine::EngineCounters,
     histogram::{BUCKETS, Histogram},
 };

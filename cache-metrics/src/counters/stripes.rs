@@ -13,9 +13,8 @@ use crossbeam_utils::CachePadded;
 
 /// A row of `N` counters, once per stripe. A thread adds to one stripe, and a reader sums them all.
 ///
-/// As long as there are no more threads than stripes, no two write to the same cache line: an
-/// increment takes nothing from another core. (The counters of Linux's per-CPU variables and of
-/// Java's `LongAdder` are built alike.)
+/// As a rule no two threads that run at the same time write to the same cache line, and an increment
+/// takes nothing from another core. (Java's `LongAdder` is built alike.)
 #[derive(Debug)]
 pub(super) struct Stripes<const N: usize> {
     /// Their number is a power of two.

@@ -45,7 +45,7 @@ impl Service {
         stats.record(Event::Breaker(BreakerState::Closed));
         stats.record(Event::Guarantee(Guarantee::Strict));
         let any_port = SocketAddr::new(Listener::LOOPBACK.ip(), 0);
-        let listener = Exporter::new(&stats).listen(any_port).await.unwrap();
+        let listener = Exporter::new(&stats).listen(any_port).unwrap();
         Self {
             users: cache("user"),
             orders: cache("order"),
