@@ -124,7 +124,7 @@ async fn an_outage_of_the_backend_is_seen_in_every_form() {
     let browser = Browser::start().await;
     let mut page = open_page(&service, &browser, Form::DesktopLight).await;
 
-    // The first is from the eighteenth second on.
+    // The first is from the twelfth second on.
     let queued = within(
         Duration::from_secs(30),
         "invalidations queue up",
@@ -149,11 +149,25 @@ async fn an_outage_of_the_backend_is_seen_in_every_form() {
     queue.is_within_its_frame();
     assert!(queue.varies(), "{queued} keys were queued: {queue:?}");
     assert!(page.number("user.outage_loads").await > 0);
+    eventually("the pointer shows how many it were", async || {
+        // Each second all moves to the left, and so may the highest point before it is pointed at.
+        let drawn = page.plots().await;
+        let queue = drawn.iter().find(|plot| plot.id == "(engine).queue")?;
+        page.point_at(&queue.id, queue.highest()?).await;
+        (page.number("(engine).queue.queued").await >= queued).then_some(())
+    })
+    .await;
+    let state = page.text("#state").await;
+    assert!(state.ends_with(" s ago"), "{state}");
+    page.point_at_nothing().await;
+    assert_eq!(page.text("#state").await, "live");
 
+    let numbers = service.numbers().await;
     let mut pictures = Vec::new();
     for form in [Form::DesktopLight, Form::DesktopDark, Form::Phone] {
         page.take(form).await;
         page.fits_its_width().await;
+        page.has_room_for_every_scene(&numbers).await;
         let colours = page.colours().await;
         colours.are_legible(form);
         let picture = page.picture(form).await;

@@ -24,9 +24,9 @@ const ROUND: Duration = Duration::from_secs(60);
 
 /// What is not calm: when in a round it begins, and when it is over.
 const PROGRAMME: [(Scene, Duration, Duration); 3] = [
-    (Scene::Stampede, secs(8), secs(10)),
-    (Scene::BackendSilent, secs(18), secs(26)),
-    (Scene::DatabaseFails, secs(40), secs(48)),
+    (Scene::Stampede, secs(5), secs(7)),
+    (Scene::BackendSilent, secs(12), secs(20)),
+    (Scene::DatabaseFails, secs(36), secs(44)),
 ];
 
 const fn secs(secs: u64) -> Duration {

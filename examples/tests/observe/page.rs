@@ -118,6 +118,27 @@ impl Page {
         number.unwrap_or_else(|_| panic!("{id} is {text:?}"))
     }
 
+    /// Moves the pointer over a plot, so far from its left.
+    pub(crate) async fn point_at(&mut self, plot: &str, x: f64) {
+        let place = format!(
+            "(() => {{ const svg = document.querySelector('[data-plot=\"{plot}\"]'); \
+             svg.scrollIntoView({{ block: 'center' }}); \
+             const {{ left, top, height }} = svg.getBoundingClientRect(); \
+             return [left + {x}, top + height / 2]; }})()"
+        );
+        let place = self.evaluate(&place).await;
+        self.move_pointer(place[0].clone(), place[1].clone()).await;
+    }
+
+    pub(crate) async fn point_at_nothing(&mut self) {
+        self.move_pointer(json!(1), json!(1)).await;
+    }
+
+    async fn move_pointer(&mut self, x: Value, y: Value) {
+        let params = json!({ "type": "mouseMoved", "x": x, "y": y });
+        self.tab.call("Input.dispatchMouseEvent", params).await;
+    }
+
     pub(crate) async fn has_section(&mut self, name: &str) -> bool {
         let found = format!("!!document.querySelector('[data-section=\"{name}\"]')");
         self.evaluate(&found).await == true
@@ -226,6 +247,23 @@ impl Page {
              .map((it) => it.outerHTML.slice(0, 80))";
         let beyond = self.evaluate(beyond).await;
         assert_eq!(beyond, json!([]), "beyond the right edge");
+    }
+
+    /// Asserts that nothing below moves when another text is shown.
+    pub(crate) async fn has_room_for_every_scene(&mut self, numbers: &Value) {
+        let scenes = &numbers["scenes"];
+        assert_eq!(scenes.as_array().map(Vec::len), Some(4));
+        let heights = format!(
+            "{scenes}.map(({{ title, text }}) => {{ const scene = document.querySelector('#scene'); \
+             const said = [...scene.children].map((it) => it.textContent); \
+             [scene.children[0].textContent, scene.children[1].textContent] = [title, text]; \
+             const height = scene.getBoundingClientRect().height; \
+             [scene.children[0].textContent, scene.children[1].textContent] = said; \
+             return height; }})"
+        );
+        let heights = self.evaluate(&heights).await;
+        let heights = heights.as_array().unwrap();
+        assert!(heights.iter().all(|it| *it == heights[0]), "{heights:?}");
     }
 
     pub(crate) async fn colours(&mut self) -> Colours {

@@ -96,6 +96,13 @@ impl Plot {
         })
     }
 
+    /// Where, from the left, its first line is highest.
+    pub(crate) fn highest(&self) -> Option<f64> {
+        let points = self.lines.first()?.points.iter();
+        let highest = points.min_by(|one, other| one[1].total_cmp(&other[1]));
+        highest.map(|[x, _]| *x)
+    }
+
     /// How high the newest point of the first line is, from 0 at the bottom to 1 at the top.
     pub(crate) fn newest(&self) -> Option<f64> {
         let [_, y] = self.lines.first()?.points.last()?;
