@@ -13,7 +13,8 @@ pub(crate) const SCRIPT: &str = r#"
     size: [svg.viewBox.baseVal.width, svg.viewBox.baseVal.height],
     bottom: Math.max(...ticks),
     top: Math.min(...ticks),
-    ticks: ticks.length,
+    ticks: [...svg.querySelectorAll("text[text-anchor=end]")].slice(0, ticks.length)
+      .map((text) => text.textContent),
     values: [...svg.closest("figure").querySelectorAll("b")].map((value) => value.textContent),
     lines: [...svg.querySelectorAll("path[data-line]")].map((path) => ({
       name: path.dataset.line,
@@ -34,7 +35,8 @@ pub(crate) struct Plot {
     /// Where its lowest and its highest line of the grid are.
     bottom: f64,
     top: f64,
-    ticks: usize,
+    /// What is written beside the lines of the grid, from the bottom up.
+    ticks: Vec<String>,
     pub(crate) values: Vec<String>,
     lines: Vec<Line>,
 }
@@ -51,7 +53,7 @@ impl Plot {
     pub(crate) fn is_within_its_frame(&self) {
         let [width, height] = self.size;
         assert!(width > 150.0 && height > 100.0, "too small: {self:?}");
-        assert!(self.ticks >= 3, "too few lines in the grid: {self:?}");
+        assert!(self.ticks.len() >= 3, "too few lines in the grid: {self:?}");
         assert!(0.0 < self.top && self.top < self.bottom && self.bottom < height);
         for line in &self.lines {
             assert!(line.colour.starts_with("rgb("), "not seen: {self:?}");
@@ -73,12 +75,41 @@ impl Plot {
         }
     }
 
+    /// Asserts that the newest point of each line is where the grid has the number that is written
+    /// beside it.
+    pub(crate) fn is_drawn_at_its_numbers(&self) {
+        let (first, last) = (
+            number(&self.ticks[0]),
+            number(&self.ticks[self.ticks.len() - 1]),
+        );
+        let (first, last) = (first.unwrap(), last.unwrap());
+        for (line, value) in self.lines.iter().zip(&self.values) {
+            let Some(value) = number(value) else { continue };
+            if value == 0.0 && line.is_failures() {
+                continue;
+            }
+            assert!(value <= last, "{value} is beyond the scale: {self:?}");
+            let expected = if self.id.ends_with(".latency") {
+                (value.max(first) / first).ln() / (last / first).ln()
+            } else {
+                (value - first) / (last - first)
+            };
+            let [_, y] = line.points[line.points.len() - 1];
+            let drawn = (self.bottom - y) / (self.bottom - self.top);
+            // The number is rounded.
+            assert!(
+                (drawn - expected).abs() < 0.03,
+                "{} is drawn at {drawn:.3}, not at {expected:.3}: {self:?}",
+                line.name
+            );
+        }
+    }
+
     /// Asserts that each line has so many points, but for those of failures, which need not be.
     pub(crate) fn has_lines(&self, points: usize) {
         for line in &self.lines {
-            let is_failures = ["failed", "errors"].contains(&line.name.as_str());
             assert!(
-                is_failures || line.points.len() >= points,
+                line.is_failures() || line.points.len() >= points,
                 "{} has fewer than {points} points: {self:?}",
                 line.name
             );
@@ -108,4 +139,22 @@ impl Plot {
         let [_, y] = self.lines.first()?.points.last()?;
         Some((self.bottom - y) / (self.bottom - self.top))
     }
+}
+
+impl Line {
+    /// Whether it is drawn only where there is something.
+    fn is_failures(&self) -> bool {
+        ["failed", "errors"].contains(&self.name.as_str())
+    }
+}
+
+/// The number in a text, in milliseconds if it is a duration; none if nothing is known.
+fn number(text: &str) -> Option<f64> {
+    let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let number: f64 = number.replace(',', "").parse().ok()?;
+    Some(if unit == "s" {
+        number * 1_000.0
+    } else {
+        number
+    })
 }
