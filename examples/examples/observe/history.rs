@@ -18,7 +18,9 @@ pub(crate) const WINDOW: usize = 5;
 #[derive(Debug)]
 pub(crate) struct History {
     /// The last snapshots, as many as it takes to say what came within the window.
-    window: VecDeque<(Duration, Snapshot)>,
+    window: VecDeque<Snapshot>,
+    /// When the last of them was taken.
+    last: Duration,
     points: VecDeque<Point>,
     taken: u64,
 }
@@ -60,7 +62,8 @@ impl History {
     /// Begins with what was counted so far, which is a point of no plot yet.
     pub(crate) fn new(at: Duration, snapshot: Snapshot) -> Self {
         Self {
-            window: [(at, snapshot)].into(),
+            window: [snapshot].into(),
+            last: at,
             points: VecDeque::new(),
             taken: 0,
         }
@@ -68,20 +71,18 @@ impl History {
 
     /// Takes the next snapshot.
     pub(crate) fn take(&mut self, at: Duration, scene: Scene, snapshot: Snapshot) {
-        if let (Some((begin, first)), Some((before, last))) =
-            (self.window.front(), self.window.back())
-        {
+        if let (Some(first), Some(last)) = (self.window.front(), self.window.back()) {
             let span = Span {
-                seconds: at.saturating_sub(*before).max(EVERY / 2).as_secs_f64(),
+                // Two that come at once, after a pause of the machine, make no rate.
+                seconds: at.saturating_sub(self.last).max(EVERY / 2).as_secs_f64(),
                 last,
                 first,
             };
-            debug_assert!(begin <= before, "the oldest is in front");
             self.points.push_back(span.point(scene, &snapshot));
         }
-        self.window.push_back((at, snapshot));
+        self.window.push_back(snapshot);
+        self.last = at;
         self.taken += 1;
-        // One more than the window: it is between snapshots.
         while self.window.len() > WINDOW {
             self.window.pop_front();
         }
@@ -101,7 +102,7 @@ impl History {
 
     /// The last snapshot.
     pub(crate) fn now(&self) -> Option<&Snapshot> {
-        self.window.back().map(|(_, snapshot)| snapshot)
+        self.window.back()
     }
 }
 
