@@ -289,3 +289,24 @@ impl fmt::Debug for CacheFacade {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_a_cache_that_is_gone() {
+        let facade = Facade::new(&Stats::new());
+        let known = || facade.inner.published.lock().0.len();
+        facade.publish();
+        let of_engine = known();
+        for _ in 0..3 {
+            let user = facade.cache("user");
+            facade.publish();
+            assert!(known() > of_engine);
+            drop(user);
+            facade.publish();
+            assert_eq!(known(), of_engine);
+        }
+    }
+}

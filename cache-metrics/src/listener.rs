@@ -123,10 +123,10 @@ async fn accept(listener: TcpListener, exporter: Exporter) {
     let mut connections = JoinSet::new();
     let mut is_refused = false;
     loop {
+        // Those that have ended are still among them, and are taken out here.
         while connections.len() >= CONNECTIONS {
             connections.join_next().await;
         }
-        while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
                 is_refused = false;

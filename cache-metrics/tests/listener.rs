@@ -70,6 +70,17 @@ async fn what_is_no_scrape_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_connection_ends_with_its_answer() {
+    let listener = listening(&Stats::new());
+    let mut stream = TcpStream::connect(listener.address()).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: it\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("200 OK"), "{answer}");
+}
+
+#[tokio::test]
 async fn connections_beyond_those_at_once_wait_and_are_answered_then() {
     let listener = listening(&Stats::new());
     let mut idle = Vec::new();
