@@ -110,7 +110,6 @@ impl Facade {
     /// It takes some ten microseconds per cache, of the thread that calls it.
     pub fn publish(&self) {
         let mut published = self.inner.published.lock();
-        // Not before: of two threads the one with the older snapshot comes first.
         let snapshot = self.inner.stats.snapshot();
         FAMILIES.iter().for_each(describe);
         self.inner.hand_on(&mut published, &snapshot);
@@ -192,7 +191,8 @@ impl Published {
     /// Hands on what a counter has grown by.
     fn add(&mut self, series: Series, count: u64, key: impl FnOnce() -> Key) {
         let before = self.0.get(&series).copied();
-        let new = count.wrapping_sub(before.unwrap_or(0));
+        // Nothing, if a newer count was handed on already.
+        let new = count.saturating_sub(before.unwrap_or(0));
         if before.is_some() && new == 0 {
             return;
         }
