@@ -89,7 +89,7 @@ fn only<'a>(keys: &'a [Key], confirmed: &'a [bool], which: bool) -> impl Iterato
 
 /// Removes `keys`, once.
 async fn attempt(core: &Core, keys: &[Key]) -> Attempt {
-    let remove = core.backend.remove(keys);
+    let remove = async { core.backend.remove(keys).await };
     let answers = core
         .call_each(BackendCall::Remove, &core.observer, remove)
         .await;

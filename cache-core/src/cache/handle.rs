@@ -317,7 +317,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         }
         let (places, keys): (Vec<usize>, Vec<Key>) = asked.into_iter().unzip();
         let core = &self.engine.inner.core;
-        let get_many = core.backend.get_many(&keys);
+        let get_many = async { core.backend.get_many(&keys).await };
         let observer = &self.values.observer;
         let answers = core
             .call_each(BackendCall::GetMany, observer, get_many)

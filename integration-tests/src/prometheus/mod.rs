@@ -1,7 +1,7 @@
 //! A real Prometheus for one test, and `promtool`.
 //!
 //! `find` looks for the programs, `process` runs one, `http` asks it; [`Prometheus`] is what the test
-//! holds, and [`promtool`] checks files without any server.
+//! holds, and [`promtool()`] checks files without any server.
 
 mod find;
 mod handle;

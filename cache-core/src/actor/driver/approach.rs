@@ -127,7 +127,7 @@ impl Driver {
     /// Removes an entry that cannot be decoded.
     async fn remove(&self) -> Result<(), Error> {
         let keys = [self.key.clone()];
-        let remove = self.core.backend.remove(&keys);
+        let remove = async { self.core.backend.remove(&keys).await };
         let answers = self
             .core
             .call_each(BackendCall::Remove, &self.observer, remove)
