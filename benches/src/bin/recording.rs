@@ -254,13 +254,19 @@ fn print(threads: usize, rows: &[Row; 3], costs: &[Vec<Cost>; 3]) {
     );
     for (row, own) in rows.iter().zip(costs) {
         let pairs = || own.iter().zip(&costs[0]);
+        let part = median(pairs().map(|(own, base)| 100.0 * (own.cpu / base.cpu - 1.0)));
+        // Of next to nothing everything is a multiple.
+        let part = if part > 100.0 {
+            "-".to_owned()
+        } else {
+            format!("{part:.1} %")
+        };
         println!(
-            "  {:<26}{:>10.1}{:>10.1}{:>12.1}{:>8.1} %",
+            "  {:<26}{:>10.1}{:>10.1}{:>12.1}{part:>10}",
             row.name,
             median(own.iter().map(|cost| cost.wall)),
             median(own.iter().map(|cost| cost.cpu)),
             median(pairs().map(|(own, base)| own.cpu - base.cpu)),
-            median(pairs().map(|(own, base)| 100.0 * (own.cpu / base.cpu - 1.0)))
         );
     }
 }
