@@ -82,3 +82,7 @@ pub use self::{
     tls::Tls,
     wait::{eventually, within},
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/testing.md")]
+struct Testing;
