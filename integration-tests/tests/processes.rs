@@ -196,7 +196,7 @@ async fn they_load_once(place: &Place) {
         let herds = nodes.iter().map(|node| {
             node.process.ask(Order::Herd {
                 key,
-                callers: 500,
+                callers: 2_500,
                 load: Duration::from_millis(100),
             })
         });
@@ -215,12 +215,12 @@ async fn they_load_once(place: &Place) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_processes_with_500_callers_each_load_a_cold_key_once() {
+async fn four_processes_with_2500_callers_each_load_a_cold_key_once() {
     they_load_once(&Place::server().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_processes_with_500_callers_each_load_a_cold_key_once_on_a_cluster() {
+async fn four_processes_with_2500_callers_each_load_a_cold_key_once_on_a_cluster() {
     they_load_once(&Place::cluster().await).await;
 }
 
