@@ -8,8 +8,7 @@ use redis::{ClientTlsConfig, TlsCertificates};
 
 use crate::Error;
 
-/// A certification authority, with a certificate for a server on `localhost` and 127.0.0.1 and one
-/// for a client.
+/// A certification authority, with a certificate for a server and one for a client.
 ///
 /// Everything is PEM. Another `Tls` is foreign to this one, which is what the test of a refusal
 /// needs.
@@ -27,19 +26,30 @@ struct Identity {
 }
 
 impl Tls {
-    /// Makes keys and certificates, and lets rustls use *ring* in this process unless it has been
-    /// told what to use.
+    /// Makes keys and certificates, for a server on `localhost` and 127.0.0.1, and lets rustls use
+    /// *ring* in this process unless it has been told what to use.
     ///
     /// # Panics
     ///
     /// Panics if they cannot be made, which has no cause in the test.
     #[must_use]
     pub fn new() -> Self {
+        Self::made_out_to(&["localhost", "127.0.0.1"])
+    }
+
+    /// Makes keys and certificates as [`new`](Self::new) does, for a server on these hosts alone.
+    /// The harness itself goes by 127.0.0.1, which has to be one of them.
+    ///
+    /// # Panics
+    ///
+    /// Panics if they cannot be made, as of a host that is no name.
+    #[must_use]
+    pub fn made_out_to(hosts: &[&str]) -> Self {
         // Whoever was first is as good.
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
-        match Self::make() {
+        match Self::make(hosts) {
             Ok(tls) => tls,
             Err(error) => panic!(
                 "{}",
@@ -48,7 +58,7 @@ impl Tls {
         }
     }
 
-    fn make() -> Result<Self, rcgen::Error> {
+    fn make(hosts: &[&str]) -> Result<Self, rcgen::Error> {
         let mut authority = named("test authority", &[])?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![
@@ -60,7 +70,7 @@ impl Tls {
         let issuer = Issuer::new(authority, key);
         Ok(Self {
             ca,
-            server: identity(&issuer, named("server", &["localhost", "127.0.0.1"])?)?,
+            server: identity(&issuer, named("server", hosts)?)?,
             client: identity(&issuer, named("client", &["client"])?)?,
         })
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Cluster, form};
-use crate::{Builder, Error, Way};
+use crate::{Builder, Error, Tls, Way};
 
 /// Configures a [`Cluster`].
 ///
@@ -14,6 +14,8 @@ use crate::{Builder, Error, Way};
 /// | [`node_timeout`](Self::node_timeout) | one second |
 /// | [`full_coverage`](Self::full_coverage) | not required |
 /// | [`behind_proxies`](Self::behind_proxies) | no |
+/// | [`tls`](Self::tls), [`mutual_tls`](Self::mutual_tls) | plain text |
+/// | [`password`](Self::password), [`user`](Self::user) | none |
 ///
 /// `REDIS_URL` is passed over: a cluster is always the test's own. It needs Redis 7.0 or later.
 #[derive(Clone, Debug)]
@@ -106,6 +108,20 @@ impl ClusterBuilder {
     /// Adds a user at every node, as [`Builder::user`]. Default: none but `default`.
     pub fn user(mut self, rules: impl Into<String>) -> Self {
         self.node = self.node.user(rules);
+        self
+    }
+
+    /// Speaks TLS alone, with clients as [`Builder::tls`], and between the nodes: replication, the
+    /// bus and keys that move. Default: plain text.
+    pub fn tls(mut self, tls: &Tls) -> Self {
+        self.node = self.node.tls(tls);
+        self
+    }
+
+    /// Speaks TLS alone, as [`tls`](Self::tls), and lets in only clients with a certificate, as
+    /// [`Builder::mutual_tls`]. Default: plain text.
+    pub fn mutual_tls(mut self, tls: &Tls) -> Self {
+        self.node = self.node.mutual_tls(tls);
         self
     }
 

@@ -118,8 +118,19 @@ fn arguments(builder: &ClusterBuilder, way: Way, bus: u16, proxy: Option<&Port>)
         arguments.extend(["--cluster-preferred-endpoint-type", "hostname"]);
     }
     let announced = proxy.map(|port| port.number().to_string());
+    let is_tls = builder.node.tls.is_some();
     if let Some(port) = &announced {
-        arguments.extend(["--cluster-announce-port", port]);
+        // Redis 7.0 would take the plain one for either, later versions do not.
+        arguments.push(if is_tls {
+            "--cluster-announce-tls-port"
+        } else {
+            "--cluster-announce-port"
+        });
+        arguments.push(port);
+    }
+    if is_tls {
+        // For the bus and for keys that move; replication has a setting of its own.
+        arguments.extend(["--tls-cluster", "yes"]);
     }
     if let Some(password) = &builder.node.password {
         arguments.extend(["--masterauth", password]);

@@ -8,7 +8,7 @@ use super::{
     slot,
     view::{self, View},
 };
-use crate::{Error, Proxy, Server, Way, eventually, server::expect};
+use crate::{Error, Proxy, Server, Tls, Way, eventually, server::expect};
 
 /// A Redis Cluster for one test, ended and removed when it is dropped.
 ///
@@ -120,6 +120,12 @@ impl Cluster {
             .map(seed)
             .collect::<Vec<_>>()
             .join(",")
+    }
+
+    /// Returns the certificates of the nodes and for their clients, if they speak TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.nodes.first().and_then(Server::tls)
     }
 
     /// Returns the URL of a node, with the password if there is one, and by its proxy if there is

@@ -11,7 +11,7 @@ use redis::{
 };
 
 use super::{Builder, Network, Way, node::Node};
-use crate::{Error, wait::until_ok};
+use crate::{Error, Tls, wait::until_ok};
 
 /// How long a server may take until it answers.
 const READY: Duration = Duration::from_secs(15);
@@ -86,6 +86,11 @@ impl Server {
         self.node.url(self.scheme(), &login, proxy)
     }
 
+    /// Returns the certificates of the server and for its clients, if it speaks TLS.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.builder.tls.as_ref().map(|(tls, _)| tls)
+    }
+
     pub(crate) fn password(&self) -> Option<&str> {
         self.builder.password.as_deref()
     }
@@ -103,7 +108,7 @@ impl Server {
     }
 
     fn scheme(&self) -> &'static str {
-        match self.builder.tls {
+        match self.tls() {
             Some(_) => "rediss",
             None => "redis",
         }
@@ -280,8 +285,8 @@ impl Server {
 
     /// Returns a client with all rights.
     pub(crate) fn admin(&self) -> RedisResult<Client> {
-        match &self.builder.tls {
-            Some((tls, _)) => Client::build_with_tls(self.url(), tls.certificates()),
+        match self.tls() {
+            Some(tls) => Client::build_with_tls(self.url(), tls.certificates()),
             None => Client::open(self.url()),
         }
     }
