@@ -29,7 +29,10 @@ use tokio::{
 use tracing::info;
 
 use self::{
-    clusters::{Rows, builder, connect, is_served, key_of, keys_of_all_slots, start, until_served},
+    clusters::{
+        Rows, builder, connect, encrypted, is_served, key_of, keys_of_all_slots, start,
+        until_served,
+    },
     support::Events,
 };
 
@@ -190,21 +193,20 @@ fn report(failover: Duration, later: Duration) {
     info!(?failover, ?later, "served again");
 }
 
-async fn a_primary_is_lost(fault: Fault) {
-    let cluster = start().await;
-    let redis = connect(&cluster).await;
+async fn a_primary_is_lost(fault: Fault, cluster: &Cluster) {
+    let redis = connect(cluster).await;
     let engine = Engine::builder(redis.clone()).build().unwrap();
     let rows = Rows::new(&engine, keys_of_all_slots());
     let load = Load::new(&rows);
     let victim = 1;
-    let lost = key_of(&cluster, victim).await;
+    let lost = key_of(cluster, victim).await;
     until_served(&redis, &lost).await;
     let others = [
-        Watch::over(&redis, key_of(&cluster, 0).await),
-        Watch::over(&redis, key_of(&cluster, 2).await),
+        Watch::over(&redis, key_of(cluster, 0).await),
+        Watch::over(&redis, key_of(cluster, 2).await),
     ];
 
-    fault.happens(&cluster, victim).await;
+    fault.happens(cluster, victim).await;
     let began = Instant::now();
     until_turned_away(&redis, &lost).await;
     cluster.until_failed_over(victim).await;
@@ -220,7 +222,7 @@ async fn a_primary_is_lost(fault: Fault) {
     until_all_are_cached(&rows).await;
 
     // The old primary comes back, and is a replica.
-    fault.is_over(&cluster, victim).await;
+    fault.is_over(cluster, victim).await;
     cluster.until_well().await;
     load.end().await;
     until_all_are_cached(&rows).await;
@@ -229,12 +231,17 @@ async fn a_primary_is_lost(fault: Fault) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_is_killed_is_replaced_and_nobody_else_notices() {
-    a_primary_is_lost(Fault::Killed).await;
+    a_primary_is_lost(Fault::Killed, &start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_killed_is_replaced_over_tls() {
+    a_primary_is_lost(Fault::Killed, &encrypted().start().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_hangs_is_replaced_and_nobody_else_notices() {
-    a_primary_is_lost(Fault::Hangs).await;
+    a_primary_is_lost(Fault::Hangs, &start().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,11 +331,10 @@ async fn store(redis: &Redis, key: &Key, text: &str) {
     assert_eq!(filled, Fill::Stored);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_failover_brings_back_is_removed_before_anybody_reads_it() {
-    let cluster = start().await;
-    let redis = connect(&cluster).await;
-    let text = key_of(&cluster, 0).await;
+/// A failover brings a value back, which is removed before anybody reads it.
+async fn a_value_comes_back(cluster: &Cluster) {
+    let redis = connect(cluster).await;
+    let text = key_of(cluster, 0).await;
     let key = Key::new(text.as_bytes());
     store(&redis, &key, "old").await;
     let (primary, replica) = (cluster.node(0), cluster.replica_of(0).await);
@@ -351,6 +357,16 @@ async fn what_a_failover_brings_back_is_removed_before_anybody_reads_it() {
     .await;
     assert!(first.is_none(), "a removed value came back");
     assert_eq!(cluster.primary_of(&text).await, replica);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failover_brings_back_is_removed_before_anybody_reads_it() {
+    a_value_comes_back(&start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failover_brings_back_is_removed_before_anybody_reads_it_over_tls() {
+    a_value_comes_back(&encrypted().start().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,17 +8,16 @@ use std::{ops::RangeInclusive, slice, time::Duration};
 
 use cache_core::{Acquire, Backend, Entry, Fill, Key, Ttl};
 use cache_redis::Redis;
-use integration_tests::{Cluster, eventually};
+use integration_tests::{Cluster, ClusterBuilder, eventually};
 
-use self::clusters::connect;
+use self::clusters::{connect, encrypted, plain};
 
 const HOLD: Duration = Duration::from_secs(3);
 
-async fn small() -> Cluster {
-    let cluster = Cluster::builder().prefer_process().replicas(0);
+async fn small(cluster: ClusterBuilder) -> Cluster {
     // Who loses its last slot is not to become a replica.
     let args = ["--cluster-allow-replica-migration", "no"];
-    cluster.args(args).start().await
+    cluster.replicas(0).args(args).start().await
 }
 
 /// Gives all slots of one node to another, without keys.
@@ -67,8 +66,8 @@ async fn store(redis: &Redis, key: &Key) {
 const SLOT: u16 = 6_000;
 
 /// A cluster whose node 2 owns no slot, a backend that has not heard of that node, and what it stored.
-async fn with_a_newcomer() -> (Cluster, Redis, Key) {
-    let cluster = small().await;
+async fn with_a_newcomer(cluster: ClusterBuilder) -> (Cluster, Redis, Key) {
+    let cluster = small(cluster).await;
     hand_over(&cluster, 2, 0).await;
     let redis = connect(&cluster).await;
     let key = Key::new(Cluster::key_in(SLOT, "row:").as_bytes());
@@ -76,9 +75,8 @@ async fn with_a_newcomer() -> (Cluster, Redis, Key) {
     (cluster, redis, key)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_takes_its_first_slot_is_followed_to_within_the_deadline() {
-    let (cluster, redis, key) = with_a_newcomer().await;
+async fn a_server_takes_its_first_slot(cluster: ClusterBuilder) {
+    let (cluster, redis, key) = with_a_newcomer(cluster).await;
 
     cluster.begin_move(SLOT, 2).await;
     cluster.move_keys(SLOT).await;
@@ -98,8 +96,18 @@ async fn a_server_that_takes_its_first_slot_is_followed_to_within_the_deadline()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_its_first_slot_is_followed_to_within_the_deadline() {
+    a_server_takes_its_first_slot(plain()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_its_first_slot_is_followed_to_over_tls() {
+    a_server_takes_its_first_slot(encrypted()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clear_reaches_a_server_that_is_taking_its_first_slot() {
-    let (cluster, redis, key) = with_a_newcomer().await;
+    let (cluster, redis, key) = with_a_newcomer(plain()).await;
     cluster.begin_move(SLOT, 2).await;
     cluster.move_keys(SLOT).await;
     assert!(redis.get(&key).await.unwrap().is_some());
@@ -109,9 +117,8 @@ async fn a_clear_reaches_a_server_that_is_taking_its_first_slot() {
     assert_eq!(left, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_heard_of_by_a_redirection_is_followed_to_within_the_deadline() {
-    let (cluster, redis, key) = with_a_newcomer().await;
+async fn a_server_is_heard_of_by_a_redirection(cluster: ClusterBuilder) {
+    let (cluster, redis, key) = with_a_newcomer(cluster).await;
     cluster.move_slot(SLOT, 2).await;
     assert!(redis.remove(slice::from_ref(&key)).await[0].is_ok());
     assert!(redis.get(&key).await.unwrap().is_none());
@@ -122,8 +129,18 @@ async fn a_server_that_is_heard_of_by_a_redirection_is_followed_to_within_the_de
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_heard_of_by_a_redirection_is_followed_to_within_the_deadline() {
+    a_server_is_heard_of_by_a_redirection(plain()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_heard_of_by_a_redirection_is_followed_to_over_tls() {
+    a_server_is_heard_of_by_a_redirection(encrypted()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_slot_brings_back_from_its_new_owner_is_removed_again() {
-    let cluster = small().await;
+    let cluster = small(plain()).await;
     let redis = connect(&cluster).await;
     let text = Cluster::key_in(SLOT, "row:");
     let key = Key::new(text.as_bytes());

@@ -14,10 +14,11 @@ use std::{
 };
 
 use cache_core::{Acquire, Backend, Census, Engine, Entry, Extend, Fill, Invalidation, Key, Ttl};
+use cache_redis::Redis;
 use integration_tests::{Cluster, eventually};
 use tokio::task::JoinSet;
 
-use self::clusters::{Rows, builder, connect, start};
+use self::clusters::{Rows, builder, connect, encrypted, start};
 
 const SLOT: u16 = 7_000;
 const HOLD: Duration = Duration::from_secs(3);
@@ -99,42 +100,63 @@ async fn each_step_is_answered_while_its_slot_moves() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_value_is_read_and_removed_on_either_side_of_a_slot_that_moves() {
-    let cluster = start().await;
-    let redis = connect(&cluster).await;
-    let (_, to) = sides(&cluster).await;
-    let texts = keys(4);
-    let keys: Vec<Key> = texts.iter().map(|key| Key::new(key.as_bytes())).collect();
-    for key in &keys {
+async fn store(redis: &Redis, keys: &[Key]) {
+    for key in keys {
         let Acquire::Granted(lease) = redis.acquire(key, HOLD).await.unwrap() else {
             unreachable!("nobody else is here");
         };
         let filled = redis.fill(key, lease, entry("value"), ttl()).await;
         assert_eq!(filled.unwrap(), Fill::Stored);
     }
+}
+
+/// These are read, by one call and by one for each, or are not there.
+async fn are_read(redis: &Redis, keys: &[Key], expected: &[bool]) {
+    let found = redis.get_many(keys).await.into_iter();
+    let found: Vec<bool> = found.map(|read| read.unwrap().is_some()).collect();
+    assert_eq!(found, expected);
+    for (key, is_there) in keys.iter().zip(found) {
+        assert_eq!(redis.get(key).await.unwrap().is_some(), is_there);
+    }
+}
+
+async fn remove(redis: &Redis, keys: &[Key]) {
+    assert!(redis.remove(keys).await.iter().all(Result::is_ok));
+}
+
+/// A value is read and removed on either side of a slot that moves.
+async fn values_move(cluster: &Cluster) {
+    let redis = connect(cluster).await;
+    let (_, to) = sides(cluster).await;
+    let texts = keys(4);
+    let keys: Vec<Key> = texts.iter().map(|key| Key::new(key.as_bytes())).collect();
+    store(&redis, &keys).await;
     cluster.begin_move(SLOT, to).await;
     // Not moved yet.
-    assert!(redis.remove(&keys[..1]).await[0].is_ok());
-    assert!(redis.get(&keys[0]).await.unwrap().is_none());
-    assert!(redis.get(&keys[1]).await.unwrap().is_some());
+    remove(&redis, &keys[..1]).await;
+    are_read(&redis, &keys, &[false, true, true, true]).await;
     cluster.move_keys(SLOT).await;
-    let found = redis.get_many(&keys).await;
-    let found: Vec<bool> = found
-        .into_iter()
-        .map(|read| read.unwrap().is_some())
-        .collect();
-    assert_eq!(found, [false, true, true, true]);
+    are_read(&redis, &keys, &[false, true, true, true]).await;
     assert!(matches!(
         redis.acquire(&keys[1], HOLD).await,
         Ok(Acquire::Hit(_))
     ));
-    assert!(redis.remove(&keys[1..3]).await.iter().all(Result::is_ok));
+    remove(&redis, &keys[1..3]).await;
     assert_eq!(cluster.keys("*").await, texts[3..]);
     cluster.end_move(SLOT, to).await;
-    assert!(redis.get(&keys[3]).await.unwrap().is_some());
-    assert!(redis.remove(&keys[3..]).await[0].is_ok());
+    are_read(&redis, &keys[3..], &[true]).await;
+    remove(&redis, &keys[3..]).await;
     assert!(cluster.keys("*").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_is_read_and_removed_on_either_side_of_a_slot_that_moves() {
+    values_move(&start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_is_read_and_removed_on_either_side_of_a_slot_that_moves_over_tls() {
+    values_move(&encrypted().start().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,24 +17,43 @@ use std::{
 };
 
 use cache_core::{Backend, Cache, Engine, Error, Invalidation, Key};
-use cache_redis::{Redis, RedisBuilder};
-use integration_tests::{Cluster, eventually};
+use cache_redis::{Redis, RedisBuilder, Tls};
+use integration_tests::{Cluster, ClusterBuilder, Tls as Certificates, eventually};
 use tokio::time::timeout;
 
 /// What tells an answer from a call that hangs.
 pub(crate) const CEILING: Duration = Duration::from_secs(8);
 
+/// With TLS if the cluster has it.
 pub(crate) fn builder(cluster: &Cluster) -> RedisBuilder {
-    Redis::builder().host(cluster.seeds()).cluster().lanes(1)
+    let builder = Redis::builder().host(cluster.seeds()).cluster().lanes(1);
+    match cluster.tls() {
+        Some(tls) => trusting(builder, tls),
+        None => builder,
+    }
 }
 
 pub(crate) async fn connect(cluster: &Cluster) -> Redis {
     builder(cluster).connect().await.unwrap()
 }
 
+/// With TLS, and as long for its handshakes as a busy machine may need.
+pub(crate) fn trusting(builder: RedisBuilder, tls: &Certificates) -> RedisBuilder {
+    let builder = builder.connect_timeout(Duration::from_secs(2));
+    builder.tls(Tls::new().ca_pem(tls.ca()))
+}
+
 /// Processes near at hand: many of them start for each test.
 pub(crate) async fn start() -> Cluster {
-    Cluster::builder().prefer_process().start().await
+    plain().start().await
+}
+
+pub(crate) fn plain() -> ClusterBuilder {
+    Cluster::builder().prefer_process()
+}
+
+pub(crate) fn encrypted() -> ClusterBuilder {
+    plain().tls(&Certificates::new())
 }
 
 /// Keys, one for each slot in steps through all of them.
