@@ -129,6 +129,21 @@ impl ConnectError {
                           `cluster-announce-hostname` and `cluster-preferred-endpoint-type hostname`",
                 source: Some(self.into()),
             },
+            // Those of the server that was asked do fit.
+            Self::Setting {
+                setting: "tls",
+                source,
+                ..
+            } => Self::Setting {
+                entry: None,
+                setting: "tls",
+                problem: "a server there is trusted, and the certificates of the cluster's primaries do \
+                          not fit where it says they are: let them announce names that their \
+                          certificates hold, with `cluster-announce-hostname` and \
+                          `cluster-preferred-endpoint-type hostname`, and let `ca_file` hold the \
+                          authorities of all",
+                source,
+            },
             error => error,
         }
     }

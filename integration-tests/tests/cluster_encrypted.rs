@@ -97,6 +97,21 @@ async fn a_member_whose_certificate_is_made_out_to_another_host_is_not_spoken_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_cluster_announces_is_to_be_in_its_certificates() {
+    let tls = Certificates::made_out_to(&["127.0.0.1"]);
+    let cluster = announced_as("localhost", &tls).await;
+    refused(
+        at("127.0.0.1", &cluster).tls(Tls::new().ca_pem(tls.ca())),
+        &["`tls`", "cluster-announce-hostname", "localhost"],
+    )
+    .await;
+
+    let tls = Certificates::new();
+    let cluster = announced_as("localhost", &tls).await;
+    works(at("127.0.0.1", &cluster).tls(Tls::new().ca_pem(tls.ca()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_login_is_refused_without_a_word_of_it() {
     let cluster = encrypted().replicas(0).user("app on >sesame ~* +@all");
     let cluster = cluster.start().await;
