@@ -11,9 +11,11 @@ mod support;
 use std::time::Duration;
 
 use cache_core::{Cache, Invalidation};
-use cache_redis::{ConnectError, Redis, RedisBuilder};
+use cache_redis::{ConnectError, Redis, RedisBuilder, Tls};
 use futures_util::future::join_all;
-use integration_tests::{Proxy, Sentinels, SentinelsBuilder, Server, eventually, within};
+use integration_tests::{
+    Proxy, Sentinels, SentinelsBuilder, Server, Tls as Certificates, eventually, within,
+};
 use tokio::time::{Instant, timeout};
 
 use self::support::{APP, CEILING, Loads, connections, engine, exists, key, shown, users};
@@ -28,9 +30,13 @@ fn owned() -> SentinelsBuilder {
     Sentinels::builder().prefer_process().user(APP)
 }
 
-/// As the user `app`, on one lane.
+/// As the user `app`, on one lane, with TLS if they have it.
 fn through(sentinels: &Sentinels) -> RedisBuilder {
-    through_seeds(sentinels.seeds(), sentinels.master_name())
+    let builder = through_seeds(sentinels.seeds(), sentinels.master_name());
+    match sentinels.tls() {
+        Some(tls) => builder.tls(Tls::new().ca_pem(tls.ca())),
+        None => builder,
+    }
 }
 
 fn through_seeds(seeds: String, master: &str) -> RedisBuilder {
@@ -66,10 +72,9 @@ async fn forget_removal(replica: &Server, id: u64) {
     replica.cmd(&["SET", &key(id), value, "EX", "3600"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_primary_did_not_pass_on_is_removed_again_at_the_new_one() {
-    let sentinels = owned().start().await;
-    let users = users_through(&sentinels).await;
+/// A primary is killed that did not pass a removal on, which is done again at the new one.
+async fn a_primary_is_killed(sentinels: &Sentinels) {
+    let users = users_through(sentinels).await;
     let loads = Loads::default();
     let old = sentinels.primary();
     assert_eq!(loads.get(&users, 1, "old").await, "old");
@@ -85,13 +90,41 @@ async fn what_a_killed_primary_did_not_pass_on_is_removed_again_at_the_new_one()
     until_used(&users, new, 10..13).await;
     assert!(!exists(new, &key(1)).await, "it is removed once more");
     assert_eq!(loads.get(&users, 1, "new").await, "new");
+    comes_back(sentinels, &users, old, new).await;
+}
 
-    // The old one comes back and is made a replica.
+/// The old primary comes back and is made a replica, which is not connected to.
+async fn comes_back(sentinels: &Sentinels, users: &Cache<u64, String>, old: &Server, new: &Server) {
     old.start_again().await;
     sentinels.until_well().await;
-    until_used(&users, new, 20..23).await;
-    assert_eq!(connections(old).await, [0; 0], "it is not connected to");
+    until_used(users, new, 20..23).await;
+    assert_eq!(connections(old).await, [0; 0]);
     assert_eq!(connections(new).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_primary_did_not_pass_on_is_removed_again_at_the_new_one() {
+    a_primary_is_killed(&owned().start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_primary_did_not_pass_on_is_removed_again_over_tls() {
+    let sentinels = owned().tls(&Certificates::new()).start().await;
+    a_primary_is_killed(&sentinels).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_of_another_authority_are_not_asked() {
+    let (tls, foreign) = (Certificates::new(), Certificates::new());
+    let sentinels = owned().tls(&tls).start().await;
+    for tls in [Tls::new().ca_pem(foreign.ca()), Tls::new()] {
+        let wrong = refused(through(&sentinels).tls(tls)).await.to_string();
+        assert!(wrong.starts_with("`tls`"), "{wrong}");
+        assert!(wrong.contains("`ca_file`"), "{wrong}");
+    }
+    let plain = through_seeds(sentinels.seeds(), sentinels.master_name());
+    let wrong = refused(plain).await;
+    assert!(shown(&wrong).contains("TLS"), "{wrong:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use integration_tests::{Sentinels, SentinelsBuilder, Server, Way, within};
+use integration_tests::{Sentinels, SentinelsBuilder, Server, Tls, Way, within};
 use redis::{Client, RedisResult};
 use tokio::net::TcpStream;
 
@@ -80,6 +80,34 @@ async fn a_primary_that_was_killed_is_replaced_and_comes_back_as_a_replica() {
         old.start_again().await;
         sentinels.until_well().await;
         assert_eq!(old.query::<String>(&["GET", "key"]).await, "new");
+    }
+}
+
+#[tokio::test]
+async fn with_tls_all_speak_it_alone_and_a_replica_takes_over() {
+    let tls = Tls::new();
+    for builder in SentinelsBuilder::each_way().await {
+        let sentinels = builder.tls(&tls).start().await;
+        let old = sentinels.primary();
+        let servers = [old, sentinels.replica()];
+        for server in servers.into_iter().chain(sentinels.sentinels()) {
+            assert!(server.url().starts_with("rediss://"), "{}", server.url());
+            let plain = format!("redis://{}", address(server));
+            let error = ask::<()>(&plain, &["PING"]).await.unwrap_err();
+            assert!(
+                error.is_io_error() || error.is_connection_dropped(),
+                "{error:?}"
+            );
+        }
+        write(old, "value").await;
+        old.kill().await;
+        let new = sentinels.until_failed_over(old).await;
+        assert_eq!(new.query::<String>(&["GET", "key"]).await, "value");
+        old.start_again().await;
+        sentinels.until_well().await;
+        sentinels.sentinels()[0].kill().await;
+        sentinels.start_again(0).await;
+        sentinels.until_well().await;
     }
 }
 

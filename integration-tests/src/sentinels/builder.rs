@@ -9,7 +9,7 @@ use super::{
     config::{self, Plan},
 };
 use crate::{
-    Builder, Error, Server, Way,
+    Builder, Error, Server, Tls, Way,
     server::{Network, Port},
 };
 
@@ -20,6 +20,7 @@ use crate::{
 /// | [`sentinels`](Self::sentinels) | 3 |
 /// | [`down_after`](Self::down_after) | one second |
 /// | [`password`](Self::password), [`sentinel_password`](Self::sentinel_password) | none |
+/// | [`tls`](Self::tls) | plain text |
 ///
 /// `REDIS_URL` is passed over: they are always the test's own.
 #[derive(Clone, Debug)]
@@ -96,6 +97,13 @@ impl SentinelsBuilder {
     /// Adds a user of the two servers, as [`Builder::user`]. Default: none but `default`.
     pub fn user(mut self, rules: impl Into<String>) -> Self {
         self.server = self.server.user(rules);
+        self
+    }
+
+    /// Speaks TLS alone, at the two servers and at the sentinels, with clients as [`Builder::tls`] and
+    /// among themselves. Default: plain text.
+    pub fn tls(mut self, tls: &Tls) -> Self {
+        self.server = self.server.tls(tls);
         self
     }
 
@@ -216,6 +224,7 @@ impl SentinelsBuilder {
     fn sentinel(&self, way: Way, port: Arc<Port>, network: &Network, settings: String) -> Builder {
         let mut sentinel = Builder::default().only(way);
         sentinel.password = self.sentinel_password.clone();
+        sentinel.tls = self.server.tls.clone();
         sentinel.port = Some(port);
         sentinel.network = network.clone();
         sentinel.sentinel = Some(settings);

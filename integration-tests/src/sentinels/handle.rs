@@ -8,7 +8,7 @@ use super::{
     reply::{Fields, Report},
 };
 use crate::{
-    Error, Server, Way,
+    Error, Server, Tls, Way,
     server::expect,
     wait::{until_ok, within},
 };
@@ -119,6 +119,12 @@ impl Sentinels {
             .map(seed)
             .collect::<Vec<_>>()
             .join(",")
+    }
+
+    /// Returns the certificates of all of them and for their clients, if they speak TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.primary().tls()
     }
 
     /// Returns the name by which the sentinels know what they watch.

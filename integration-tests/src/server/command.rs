@@ -23,35 +23,28 @@ impl Command {
     pub(crate) fn new(builder: &Builder, port: u16) -> Self {
         match &builder.sentinel {
             None => Self::store(builder, port),
-            Some(settings) => Self {
-                port,
-                network: builder.network.clone(),
-                arguments: vec![format!("{FOLDER}/{SENTINEL_FILE}"), "--sentinel".to_owned()],
-                files: vec![(SENTINEL_FILE, format!("port {port}\n{settings}"))],
-                writes_files: true,
-            },
+            Some(settings) => Self::sentinel(builder, port, settings),
+        }
+    }
+
+    fn sentinel(builder: &Builder, port: u16, settings: &str) -> Self {
+        let mut arguments = vec![format!("{FOLDER}/{SENTINEL_FILE}"), "--sentinel".to_owned()];
+        arguments.extend(listening(builder, port));
+        let mut files = certificates(builder);
+        files.push((SENTINEL_FILE, settings.to_owned()));
+        Self {
+            port,
+            network: builder.network.clone(),
+            arguments,
+            files,
+            writes_files: true,
         }
     }
 
     fn store(builder: &Builder, port: u16) -> Self {
-        let mut arguments = Vec::new();
+        let mut arguments = listening(builder, port);
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
 
-        let port_text = port.to_string();
-        match &builder.tls {
-            None => add(&["--port", &port_text]),
-            Some((_, clients)) => {
-                add(&["--port", "0", "--tls-port", &port_text]);
-                add(&["--tls-ca-cert-file", "{dir}/ca.pem"]);
-                add(&["--tls-cert-file", "{dir}/server.pem"]);
-                add(&["--tls-key-file", "{dir}/server.key"]);
-                add(&["--tls-replication", "yes", "--tls-auth-clients"]);
-                add(match clients {
-                    Clients::Unknown => &["no"],
-                    Clients::Certified => &["yes"],
-                });
-            }
-        }
         // A cache keeps nothing on disk, and comes up without data.
         add(&[
             "--save",
@@ -77,10 +70,7 @@ impl Command {
             port,
             network: builder.network.clone(),
             arguments,
-            files: builder
-                .tls
-                .as_ref()
-                .map_or_else(Vec::new, |(tls, _)| tls.files()),
+            files: certificates(builder),
             writes_files: false,
         }
     }
@@ -92,4 +82,38 @@ impl Command {
             .map(|argument| argument.replace(FOLDER, folder))
             .collect()
     }
+}
+
+/// Returns the arguments by which a node listens, and speaks to others of its kind.
+fn listening(builder: &Builder, port: u16) -> Vec<String> {
+    let port = port.to_string();
+    let arguments = match &builder.tls {
+        None => vec!["--port", &port],
+        Some((_, clients)) => vec![
+            "--port",
+            "0",
+            "--tls-port",
+            &port,
+            "--tls-ca-cert-file",
+            "{dir}/ca.pem",
+            "--tls-cert-file",
+            "{dir}/server.pem",
+            "--tls-key-file",
+            "{dir}/server.key",
+            "--tls-replication",
+            "yes",
+            "--tls-auth-clients",
+            match clients {
+                Clients::Unknown => "no",
+                Clients::Certified => "yes",
+            },
+        ],
+    };
+    arguments.into_iter().map(str::to_owned).collect()
+}
+
+/// Returns the files that [`listening`] names.
+fn certificates(builder: &Builder) -> Vec<(&'static str, String)> {
+    let tls = builder.tls.as_ref();
+    tls.map_or_else(Vec::new, |(tls, _)| tls.files())
 }
