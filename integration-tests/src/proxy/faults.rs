@@ -45,6 +45,8 @@ pub(crate) struct Lane {
 pub(crate) struct Faults {
     lanes: [Lane; 2],
     pub(crate) refuse: bool,
+    /// Connections with a smaller number lose all that is sent on them.
+    pub(crate) lost_before: u64,
     /// Grows by one with each cut.
     pub(crate) cuts: u64,
 }
@@ -52,6 +54,11 @@ pub(crate) struct Faults {
 impl Faults {
     pub(crate) fn lane(&self, direction: Direction) -> Lane {
         self.lanes[direction.index()]
+    }
+
+    /// Whether what the connection of this number reads in this direction is swallowed.
+    pub(crate) fn swallows(&self, direction: Direction, number: u64) -> bool {
+        self.lane(direction).swallow || number < self.lost_before
     }
 
     pub(crate) fn lane_mut(&mut self, direction: Direction) -> &mut Lane {
@@ -106,6 +113,16 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_came_after_the_loss_loses_nothing() {
+        let faults = Faults {
+            lost_before: 2,
+            ..Faults::default()
+        };
+        let swallows = |number| faults.swallows(Direction::Replies, number);
+        assert_eq!([1, 2, 3].map(swallows), [true, false, false]);
+    }
 
     #[test]
     fn the_chunk_that_reaches_the_budget_is_the_one_that_is_cut() {

@@ -163,6 +163,13 @@ impl Proxy {
         self.swallow(Direction::Replies);
     }
 
+    /// Swallows in both directions for ever on the connections that are open, and on no other: each
+    /// is left half open, and its client finds out by itself.
+    pub fn lose_open(&self) {
+        let accepted = self.accepted();
+        self.state.change(|faults| faults.lost_before = accepted);
+    }
+
     /// Closes all connections that are open, on both sides. What was held on them is lost.
     pub fn cut(&self) {
         self.state.change(|faults| faults.cuts += 1);

@@ -41,7 +41,7 @@ impl Pump<'_> {
         loop {
             let length = self.from.read(&mut chunk).await?;
             let bytes = &chunk[..length];
-            if faults.borrow().lane(self.direction).swallow {
+            if faults.borrow().swallows(self.direction, self.number) {
                 if length == 0 {
                     // Nobody learns that the other side is gone.
                     return pending().await;
