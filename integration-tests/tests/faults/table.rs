@@ -35,6 +35,15 @@ impl Place {
         }
     }
 
+    /// The order in which callers come: on the ring a write finds out, elsewhere a read.
+    pub(crate) fn order(self) -> [Operation; 4] {
+        let mut order = Operation::ALL;
+        if self == Self::Ring {
+            order.reverse();
+        }
+        order
+    }
+
     /// How soon after the fault has ended all is as before. Ten times what it should take; a
     /// primary of a cluster that comes back waits two seconds before it serves.
     pub(crate) fn well_again(self) -> Duration {
@@ -305,11 +314,12 @@ pub(crate) fn expected(place: Place, fault: Fault) -> Result<Expected, &'static 
             put: Written::Failed(ErrorKind::Rejected),
             ..NOTHING
         },
-        // The load is the first write: from then on nothing is read there either.
-        (F::BecameReplica, _) => Expected {
+        // The first write finds out, which is the load; from then on nothing is read there either.
+        (F::BecameReplica, Place::Node) => Expected {
             read: Read::Hit,
             ..OUTAGE
         },
+        (F::BecameReplica, Place::Ring) => OUTAGE,
         (F::RefusesWrites, _) => Expected {
             load: Load::NotStored,
             invalidate: Invalidated::Queued,
