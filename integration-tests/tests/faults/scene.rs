@@ -15,7 +15,7 @@ use cache_core::{
 use cache_redis::Redis;
 use integration_tests::{eventually, within};
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, oneshot},
     task::{JoinHandle, LocalSet},
     time::timeout,
 };
@@ -160,10 +160,12 @@ impl Scene {
 
     async fn begin_load(&self) -> UnderWay {
         let gate = Arc::new(Semaphore::new(0));
+        let (begins, has_begun) = oneshot::channel();
         let (users, id) = (self.users.clone(), self.keys.under_way);
         let load = {
             let gate = Arc::clone(&gate);
             move || async move {
+                begins.send(()).ok();
                 drop(gate.acquire().await);
                 Ok::<_, io::Error>(OLD.to_owned())
             }
@@ -172,12 +174,9 @@ impl Scene {
             let found = users.get_or_load(&id, load).await?;
             Ok(found.unwrap().to_string())
         });
-        eventually("the load has a lease", async || {
-            exists(self.servers.victim(), &lease_key(id))
-                .await
-                .then_some(())
-        })
-        .await;
+        self.timed(Operation::Load, has_begun).await.unwrap();
+        let has_lease = exists(self.servers.victim(), &lease_key(id)).await;
+        assert!(has_lease, "it could be stored");
         UnderWay { gate, caller }
     }
 
