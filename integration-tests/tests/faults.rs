@@ -22,10 +22,11 @@ mod support;
 #[path = "faults/table.rs"]
 mod table;
 
-use std::env;
+use std::{env, panic::AssertUnwindSafe};
 
 use cache_core::testing;
 use cache_redis::Mutant;
+use futures_util::FutureExt;
 use tokio::task::LocalSet;
 
 use self::{
@@ -144,9 +145,7 @@ async fn failure(fault: Fault, broken: impl Into<Broken>, expected: Expected) ->
         let scene = Scene::new(Place::Node, fault, broken, None).await;
         scene.play(expected).await;
     };
-    let local = LocalSet::new();
-    let cell = local.spawn_local(play);
-    let panic = local.run_until(cell).await.unwrap_err().into_panic();
+    let panic = AssertUnwindSafe(play).catch_unwind().await.unwrap_err();
     *panic.downcast::<String>().unwrap()
 }
 
