@@ -74,10 +74,10 @@ async fn start_nodes(builder: &ClusterBuilder, way: Way) -> Result<Vec<Node>, Er
     for number in 0..count {
         let bus = Bus::of(way)?;
         let proxy = builder.behind_proxies.then(Port::reserve).transpose()?;
-        let server = builder
-            .node
-            .clone()
-            .args(arguments(builder, way, bus.port(), proxy.as_ref()));
+        let mut server = builder.node.clone();
+        // Before those of the test, since the last one counts.
+        let own = arguments(builder, way, bus.port(), proxy.as_ref());
+        server.arguments.splice(0..0, own);
         tasks.spawn(async move {
             let server = server.try_start().await?;
             Ok((number, Node { server, bus, proxy }))
